@@ -1,0 +1,30 @@
+"""Names that are given where a person gives none."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+
+_counts: Counter[str] = Counter()
+
+
+def snake_case(class_name: str) -> str:
+    """Return a class name in lower case with underscores.
+
+    >>> snake_case("MeanSquaredError"), snake_case("AUC")
+    ('mean_squared_error', 'auc')
+    """
+    words = re.sub(r"(.)([A-Z][a-z0-9]+)", r"\1_\2", re.sub(r"\W+", "", class_name))
+    return re.sub(r"([a-z])([A-Z])", r"\1_\2", words).lower().lstrip("_")
+
+
+def automatic_name(class_name: str) -> str:
+    """Return a name for a thing of this class: "dense", then "dense_1", ..."""
+    base = snake_case(class_name)
+    _counts[base] += 1
+    return base if _counts[base] == 1 else f"{base}_{_counts[base] - 1}"
+
+
+def forget_names() -> None:
+    """Count from the start again."""
+    _counts.clear()

@@ -1,0 +1,76 @@
+"""Randomness with a memory: a key held in a Variable, so that pure calls can carry it."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from lamella.core.errors import ArgumentError
+from lamella.core.variable import Variable
+
+
+class SeedGenerator:
+    """A source of random keys that never repeats one; the same seed gives the same keys.
+
+    >>> SeedGenerator(7).next().tolist(), SeedGenerator(7).next().tolist()
+    ([7, 0], [7, 0])
+    """
+
+    def __init__(self, seed: int | None = None, name: str = "seed_generator") -> None:
+        if seed is not None and not isinstance(seed, int):
+            raise ArgumentError(f"seed must be an integer or None, got {seed!r}.")
+        self.name = name
+        self.seed = seed
+        start = make_default_seed() if seed is None else seed
+        self.state = Variable(np.array([start & 0xFFFFFFFF, 0], "uint32"), trainable=False, name="seed_generator_state")
+
+    def next(self) -> jax.Array:
+        """Return a key, (2,) uint32, and move on."""
+        key = self.state.value
+        self.state.assign(key + jnp.array([0, 1], "uint32"))
+        return key
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the seed that the generator was made with."""
+        return {"seed": self.seed}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> SeedGenerator:
+        """Make a generator from `get_config`'s answer."""
+        return cls(**config)
+
+
+_global: list[SeedGenerator] = []
+
+
+def make_default_seed() -> int:
+    """Draw a seed from Python's own generator, which `set_random_seed` fixes."""
+    return random.randint(1, int(1e9))
+
+
+def set_random_seed(seed: int) -> None:
+    """Make everything random from here on reproducible: weights, dropout, shuffling, Python and NumPy."""
+    if not isinstance(seed, int):
+        raise ArgumentError(f"seed must be an integer, got {seed!r}.")
+    random.seed(seed)
+    np.random.seed(seed % (1 << 32))
+    _global[:] = [SeedGenerator(seed)]
+
+
+def draw_key(seed: int | SeedGenerator | jax.Array | None) -> jax.Array:
+    """Return the key for one draw: the next of a generator (the process's own for None), or a fixed seed's."""
+    if isinstance(seed, SeedGenerator):
+        return seed.next()
+    if isinstance(seed, jax.Array):
+        return seed
+    if isinstance(seed, int):
+        return jnp.array([seed & 0xFFFFFFFF, 0], "uint32")
+    if seed is None:
+        if not _global:
+            _global.append(SeedGenerator())
+        return _global[0].next()
+    raise ArgumentError(f"seed must be an integer, a SeedGenerator, a key or None, got {seed!r}.")

@@ -1,0 +1,1 @@
+"""Symbolic tensors, the nodes that make them, the trace that finds shapes, and the order in which graphs run."""

@@ -1,0 +1,36 @@
+"""All speed lives here: pure array functions, which layers call without knowing of platforms."""
+
+from lamella.kernels.convolve import convolve
+from lamella.kernels.crossentropy import (
+    sigmoid_cross_entropy,
+    softmax_cross_entropy,
+    sparse_softmax_cross_entropy,
+)
+from lamella.kernels.dense import dense, embed
+from lamella.kernels.normalize import batch_norm, layer_norm, moments
+from lamella.kernels.pad import crop, upsample, zero_pad
+from lamella.kernels.pool import average_pool, global_average_pool, global_max_pool, max_pool
+from lamella.kernels.recur import gru_step, lstm_step, scan_steps, simple_rnn_step
+
+__all__ = [
+    "average_pool",
+    "batch_norm",
+    "convolve",
+    "crop",
+    "dense",
+    "embed",
+    "global_average_pool",
+    "global_max_pool",
+    "gru_step",
+    "layer_norm",
+    "lstm_step",
+    "max_pool",
+    "moments",
+    "scan_steps",
+    "sigmoid_cross_entropy",
+    "simple_rnn_step",
+    "softmax_cross_entropy",
+    "sparse_softmax_cross_entropy",
+    "upsample",
+    "zero_pad",
+]

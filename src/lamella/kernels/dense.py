@@ -1,0 +1,26 @@
+"""Affine maps and look-ups."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+
+
+def dense(
+    x: jax.Array,
+    kernel: jax.Array,
+    bias: jax.Array | None = None,
+    activation: Callable[[jax.Array], jax.Array] | None = None,
+) -> jax.Array:
+    """activation(x @ kernel + bias) over the last axis: (..., features), (features, units) -> (..., units)."""
+    y = x @ kernel
+    if bias is not None:
+        y = y + bias
+    return y if activation is None else activation(y)
+
+
+def embed(ids: jax.Array, table: jax.Array) -> jax.Array:
+    """Rows of a table: (...) of integers, (rows, width) -> (..., width); ids outside of it give NaN."""
+    return jnp.take(table, ids.astype("int32"), axis=0)

@@ -1,0 +1,72 @@
+"""Dense, and the layers that look things up."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lamella import kernels
+from lamella.core.errors import ArgumentError, ShapeError
+from lamella.layers.layer import Layer
+from lamella.layers.spec import InputSpec
+from lamella.parts.activations import Activation
+from lamella.parts.constraints import ConstraintLike
+from lamella.parts.initializers import InitializerLike
+from lamella.parts.regularizers import RegularizerLike
+
+
+class Dense(Layer):
+    """Affine map of the last axis, `activation(x @ kernel + bias)`: (..., features) -> (..., units).
+
+    The other axes are left alone: each place along them gets the same kernel. Nothing is flattened.
+
+    >>> import numpy as np
+    >>> layer = Dense(3, activation="relu")
+    >>> layer(np.ones((10, 7, 5), "float32")).shape, layer.kernel.shape
+    ((10, 7, 3), (5, 3))
+    """
+
+    units: int
+    activation: Activation = None
+    use_bias: bool = True
+    kernel_initializer: InitializerLike = "glorot_uniform"
+    bias_initializer: InitializerLike = "zeros"
+    kernel_regularizer: RegularizerLike = None
+    bias_regularizer: RegularizerLike = None
+    kernel_constraint: ConstraintLike = None
+    bias_constraint: ConstraintLike = None
+
+    supports_masking = True
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.units, int) or self.units < 1:
+            raise ArgumentError(f"Dense: units must be a positive integer, got {self.units!r}.", mend="Dense(64)")
+        self.input_spec = InputSpec(min_ndim=2)
+
+    def build(self, input_shape: Any) -> None:
+        features = input_shape[-1]
+        if features is None:
+            raise ShapeError(
+                f"Dense needs to know the size of its input's last axis; the shape is {tuple(input_shape)}.",
+                mend="a number in place of the last None in Input(shape=...)",
+            )
+        self.kernel = self.add_weight(
+            (features, self.units),
+            self.kernel_initializer,
+            regularizer=self.kernel_regularizer,
+            constraint=self.kernel_constraint,
+            name="kernel",
+        )
+        self.bias = None
+        if self.use_bias:
+            self.bias = self.add_weight(
+                (self.units,),
+                self.bias_initializer,
+                regularizer=self.bias_regularizer,
+                constraint=self.bias_constraint,
+                name="bias",
+            )
+        self.input_spec = InputSpec(min_ndim=2, axes={-1: features})
+
+    def call(self, inputs: Any) -> Any:
+        bias = None if self.bias is None else self.bias.value
+        return kernels.dense(inputs, self.kernel.value, bias, self.activation)

@@ -1,0 +1,162 @@
+"""Pooling: largest or mean values of windows, or of everything."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+from lamella import kernels
+from lamella.core.axes import spatial_names
+from lamella.core.settings import one_of, standardize_data_format
+from lamella.layers.layer import Layer
+from lamella.layers.spec import InputSpec
+from lamella.layers.windows import check_windows_fit, tuple_of
+
+
+class Pooling(Layer):
+    """Windows over `rank` spatial axes reduced to one value each: (batch, *spatial, channels) -> (batch, *fewer, channels)."""
+
+    rank: ClassVar[int]
+    kernel: ClassVar[Callable[..., Any]]
+
+    pool_size: Any = 2
+    strides: Any = None
+    padding: str = "valid"
+    data_format: Any = None
+
+    def __post_init__(self) -> None:
+        owner = type(self).__name__
+        self.pool_size = tuple_of(self.pool_size, self.rank, owner, "pool_size")
+        strides = self.pool_size if self.strides is None else self.strides
+        self.strides = tuple_of(strides, self.rank, owner, "strides")
+        self.padding = one_of("padding", self.padding, ("valid", "same"))
+        self.data_format = standardize_data_format(self.data_format)
+        self.axis_names = spatial_names(self.rank, self.data_format)
+        self.input_spec = InputSpec(ndim=self.rank + 2)
+
+    def call(self, inputs: Any) -> Any:
+        check_windows_fit(type(self).__name__, inputs.shape, self.pool_size, self.data_format, self.padding)
+        return type(self).kernel(inputs, self.pool_size, self.strides, self.padding, self.data_format)
+
+
+class MaxPooling1D(Pooling):
+    """The largest of each window of steps: (batch, steps, channels) -> (batch, fewer_steps, channels)."""
+
+    rank, kernel = 1, staticmethod(kernels.max_pool)
+
+
+class MaxPooling2D(Pooling):
+    """The largest of each window of pixels: (batch, rows, cols, channels) -> (batch, fewer, fewer, channels).
+
+    >>> import numpy as np
+    >>> MaxPooling2D()(np.ones((1, 5, 4, 3), "float32")).shape
+    (1, 2, 2, 3)
+    """
+
+    rank, kernel = 2, staticmethod(kernels.max_pool)
+
+
+class MaxPooling3D(Pooling):
+    """The largest of each window: (batch, depth, rows, cols, channels) -> (batch, fewer, fewer, fewer, channels)."""
+
+    rank, kernel = 3, staticmethod(kernels.max_pool)
+
+
+class AveragePooling1D(Pooling):
+    """The mean of each window of steps: (batch, steps, channels) -> (batch, fewer_steps, channels)."""
+
+    rank, kernel = 1, staticmethod(kernels.average_pool)
+
+
+class AveragePooling2D(Pooling):
+    """The mean of each window of pixels: (batch, rows, cols, channels) -> (batch, fewer, fewer, channels)."""
+
+    rank, kernel = 2, staticmethod(kernels.average_pool)
+
+
+class AveragePooling3D(Pooling):
+    """The mean of each window: (batch, depth, rows, cols, channels) -> (batch, fewer, fewer, fewer, channels)."""
+
+    rank, kernel = 3, staticmethod(kernels.average_pool)
+
+
+class GlobalPooling(Layer):
+    """All of a channel's values reduced to one: (batch, *spatial, channels) -> (batch, channels)."""
+
+    rank: ClassVar[int]
+
+    data_format: Any = None
+    keepdims: bool = False
+
+    def __post_init__(self) -> None:
+        self.data_format = standardize_data_format(self.data_format)
+        self.axis_names = spatial_names(self.rank, self.data_format)
+        self.input_spec = InputSpec(ndim=self.rank + 2)
+
+
+class GlobalMaxPooling(GlobalPooling):
+    """The largest of a channel's values: (batch, *spatial, channels) -> (batch, channels)."""
+
+    def call(self, inputs: Any) -> Any:
+        return kernels.global_max_pool(inputs, self.data_format, self.keepdims)
+
+
+class GlobalAveragePooling(GlobalPooling):
+    """The mean of a channel's values: (batch, *spatial, channels) -> (batch, channels)."""
+
+    def call(self, inputs: Any) -> Any:
+        return kernels.global_average_pool(inputs, self.data_format, self.keepdims)
+
+
+class GlobalMaxPooling1D(GlobalMaxPooling):
+    """The largest over steps: (batch, steps, channels) -> (batch, channels)."""
+
+    rank = 1
+
+
+class GlobalMaxPooling2D(GlobalMaxPooling):
+    """The largest over rows and columns: (batch, rows, cols, channels) -> (batch, channels)."""
+
+    rank = 2
+
+
+class GlobalMaxPooling3D(GlobalMaxPooling):
+    """The largest over depth, rows and columns: (batch, depth, rows, cols, channels) -> (batch, channels)."""
+
+    rank = 3
+
+
+class GlobalAveragePooling1D(GlobalAveragePooling):
+    """The mean over steps, of those that a mask keeps: (batch, steps, channels) -> (batch, channels).
+
+    >>> import numpy as np
+    >>> GlobalAveragePooling1D()(np.ones((2, 7, 3), "float32")).shape
+    (2, 3)
+    """
+
+    rank = 1
+
+    def call(self, inputs: Any, mask: Any = None) -> Any:
+        return kernels.global_average_pool(inputs, self.data_format, self.keepdims, mask)
+
+
+class GlobalAveragePooling2D(GlobalAveragePooling):
+    """The mean over rows and columns: (batch, rows, cols, channels) -> (batch, channels)."""
+
+    rank = 2
+
+
+class GlobalAveragePooling3D(GlobalAveragePooling):
+    """The mean over depth, rows and columns: (batch, depth, rows, cols, channels) -> (batch, channels)."""
+
+    rank = 3
+
+
+MaxPool1D, MaxPool2D, MaxPool3D = MaxPooling1D, MaxPooling2D, MaxPooling3D
+AvgPool1D, AvgPool2D, AvgPool3D = AveragePooling1D, AveragePooling2D, AveragePooling3D
+GlobalMaxPool1D, GlobalMaxPool2D, GlobalMaxPool3D = GlobalMaxPooling1D, GlobalMaxPooling2D, GlobalMaxPooling3D
+GlobalAvgPool1D, GlobalAvgPool2D, GlobalAvgPool3D = (
+    GlobalAveragePooling1D,
+    GlobalAveragePooling2D,
+    GlobalAveragePooling3D,
+)

@@ -1,0 +1,246 @@
+"""Recurrent layers: a cell in a loop over time."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import jax.numpy as jnp
+
+from lamella import kernels
+from lamella.core.config import fields_of
+from lamella.core.errors import ArgumentError, ShapeError
+from lamella.core.structure import leaves_of
+from lamella.core.variable import Variable
+from lamella.layers.cells import (
+    Cell,
+    GRUArguments,
+    GRUCell,
+    LSTMArguments,
+    LSTMCell,
+    SimpleRNNArguments,
+    SimpleRNNCell,
+    gate_view,
+)
+from lamella.layers.layer import Layer
+from lamella.layers.spec import InputSpec
+from lamella.ops.lift import with_state
+
+
+class Kept:
+    """The states that a stateful layer carries from batch to batch; they are not among its weights."""
+
+    def __init__(self, states: list[Any]) -> None:
+        self.variables = [Variable(state, trainable=False, name=f"state_{i}") for i, state in enumerate(states)]
+
+
+class Recurrence(Layer):
+    """The base: (batch, time, features) -> (batch, units), or (batch, time, units) with `return_sequences`.
+
+    A step whose mask is False keeps the states and repeats the output before it.
+    """
+
+    axis_names = ("batch", "time", "features")
+    supports_masking = True
+    if TYPE_CHECKING:
+        cell: Any
+        zero_output_for_mask: bool
+        return_sequences: bool
+        return_state: bool
+        go_backwards: bool
+        stateful: bool
+
+    def __post_init__(self) -> None:
+        self.input_spec = InputSpec(ndim=3)
+        self._kept: Kept | None = None
+
+    def build(self, input_shape: Any) -> None:
+        if not self.cell.built:
+            self.cell.build((input_shape[0], *input_shape[2:]))
+            self.cell.built = True
+            self.cell._name_weights()
+        self.input_spec = InputSpec(ndim=3, axes={-1: input_shape[-1]})
+        if self.stateful:
+            if input_shape[0] is None:
+                raise ShapeError(
+                    f"{type(self).__name__}: a stateful layer needs a fixed batch size.",
+                    mend="Input(..., batch_size=32) or batch_shape=(32, 10, 5)",
+                )
+            self._kept = Kept(self._zeros(input_shape[0]))
+
+    def _zeros(self, batch_size: Any) -> list[Any]:
+        if hasattr(self.cell, "get_initial_state"):
+            states = self.cell.get_initial_state(batch_size=batch_size)
+            return list(states) if isinstance(states, list | tuple) else [states]
+        sizes = self.cell.state_size
+        sizes = list(sizes) if isinstance(sizes, list | tuple) else [sizes]
+        return [jnp.zeros((batch_size, *_dims(size)), self.compute_dtype) for size in sizes]
+
+    def get_initial_state(self, batch_size: Any) -> list[Any]:
+        """Return the states at the beginning: zeros."""
+        return self._zeros(batch_size)
+
+    def reset_state(self) -> None:
+        """Set the states that are carried from batch to batch back to zero."""
+        for variable in self._kept.variables if self._kept else ():
+            variable.assign(jnp.zeros(variable.shape, variable.dtype))
+
+    reset_states = reset_state
+
+    @property
+    def states(self) -> list[Variable] | None:
+        """The states that are carried from batch to batch, of a stateful layer."""
+        return self._kept.variables if self._kept else None
+
+    def call(self, sequences: Any, initial_state: Any = None, mask: Any = None, training: Any = False) -> Any:
+        if isinstance(mask, list | tuple):
+            mask = mask[0]
+        if self._kept is not None and initial_state is None:
+            states = [variable.value for variable in self._kept.variables]
+        elif initial_state is None:
+            states = self._zeros(sequences.shape[0])
+        else:
+            states = list(initial_state) if isinstance(initial_state, list | tuple) else [initial_state]
+        last, outputs, states = self._loop(sequences, states, mask, training)
+        if self._kept is not None:
+            for variable, state in zip(self._kept.variables, states, strict=True):
+                variable.assign(state)
+        result = outputs if self.return_sequences else last
+        return (result, *states) if self.return_state else result
+
+    def _loop(self, sequences: Any, states: list[Any], mask: Any, training: Any) -> tuple[Any, Any, list[Any]]:
+        """Run the cell over time; a known cell takes the products of all inputs before the loop."""
+        cell = self.cell
+        if isinstance(cell, Cell) and type(cell).call is Cell.call:
+            projected = cell.project(cell.dropped(sequences, training))
+            noise = cell.recurrent_noise(states[0], training)
+            return kernels.scan_steps(
+                lambda x, now: cell.step(x, now, noise),
+                projected,
+                states,
+                mask,
+                self.go_backwards,
+                self.zero_output_for_mask,
+            )
+
+        def run(pure_of: Any, values: list[Any]) -> tuple[list[Any], Any]:
+            one = pure_of(lambda x, now: _called(cell, x, now))
+
+            def step(x: Any, carry: list[Any]) -> tuple[Any, list[Any]]:
+                new_values, (output, new_states) = one(carry[0], x, carry[1:])
+                return output, [new_values, *new_states]
+
+            carry = [values, *states]
+            last, outputs, (values, *after) = kernels.scan_steps(
+                step, sequences, carry, mask, self.go_backwards, self.zero_output_for_mask, unmasked=1
+            )
+            return values, (last, outputs, after)
+
+        return with_state(run)  # type: ignore[no-any-return]
+
+    def compute_mask(self, inputs: Any, previous_mask: Any = None) -> Any:
+        """The mask goes on with the sequences, if they are returned."""
+        mask = previous_mask[0] if isinstance(previous_mask, list | tuple) else previous_mask
+        kept = mask if self.return_sequences else None
+        return [kept, *(None for _ in leaves_of(self.cell.state_size))] if self.return_state else kept
+
+
+def _called(cell: Any, x: Any, states: list[Any]) -> tuple[Any, list[Any]]:
+    one = not isinstance(cell.state_size, list | tuple)
+    output, new = cell(x, states)
+    return output, list(new) if isinstance(new, list | tuple) else [new] if one else list(new)
+
+
+def _dims(size: Any) -> tuple[int, ...]:
+    return tuple(size) if isinstance(size, list | tuple) else (size,)
+
+
+class RNN(Recurrence):
+    """A cell of any kind in a loop: (batch, time, ...) -> (batch, output_size), or every step's.
+
+    A cell is a layer with `state_size` and `call(inputs, states) -> (outputs, new_states)` for one step.
+
+    >>> import numpy as np
+    >>> RNN(LSTMCell(4), return_sequences=True)(np.ones((2, 7, 3), "float32")).shape
+    (2, 7, 4)
+    """
+
+    cell: Any
+    return_sequences: bool = False
+    return_state: bool = False
+    go_backwards: bool = False
+    stateful: bool = False
+    unroll: bool = False
+    zero_output_for_mask: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not hasattr(self.cell, "state_size") or not callable(self.cell):
+            raise ArgumentError(
+                f"RNN: a cell is a layer with `state_size` and a `call` for one step; got {type(self.cell).__name__}.",
+                mend="RNN(LSTMCell(32))",
+            )
+        self.input_spec = InputSpec(min_ndim=3)
+
+
+class CellLoop(Recurrence):
+    """The base of layers that make their cell from their own arguments."""
+
+    cell_class: ClassVar[type[Cell]]
+
+    return_sequences: bool = False
+    return_state: bool = False
+    go_backwards: bool = False
+    stateful: bool = False
+    unroll: bool = False
+    use_cudnn: Any = "auto"
+    zero_output_for_mask: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        arguments = {field.name: getattr(self, field.name) for field in fields_of(self.cell_class)}
+        self.cell = self.cell_class(**arguments, dtype=self.dtype_policy)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith(("kernel_", "recurrent_kernel_", "bias_")) and "cell" in vars(self):
+            return gate_view(self.cell, name)
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+
+class SimpleRNN(CellLoop, SimpleRNNArguments):
+    """A fully connected recurrence: (batch, time, features) -> (batch, units), or every step's.
+
+    >>> import numpy as np
+    >>> SimpleRNN(4)(np.ones((2, 7, 3), "float32")).shape
+    (2, 4)
+    """
+
+    cell_class = SimpleRNNCell
+
+
+class LSTM(CellLoop, LSTMArguments):
+    """Long short-term memory: (batch, time, features) -> (batch, units), or every step's.
+
+    `kernel_i`, `kernel_f`, `kernel_c`, `kernel_o`, and likewise `recurrent_kernel_...` and `bias_...`, are the gates'
+    parts of the weights. Hochreiter and Schmidhuber, "Long Short-Term Memory", Neural Computation 9 (1997).
+
+    >>> import numpy as np
+    >>> layer = LSTM(32)
+    >>> layer(np.ones((2, 10, 8), "float32")).shape, layer.kernel_i.shape
+    ((2, 32), (8, 32))
+    """
+
+    cell_class = LSTMCell
+
+
+class GRU(CellLoop, GRUArguments):
+    """Gated recurrent unit: (batch, time, features) -> (batch, units), or every step's.
+
+    `kernel_z`, `kernel_r`, `kernel_h`, and likewise `recurrent_kernel_...` and `bias_...`, are the gates' parts of
+    the weights. Cho et al., "Learning Phrase Representations using RNN Encoder-Decoder", EMNLP 2014.
+
+    >>> import numpy as np
+    >>> GRU(4, return_sequences=True)(np.ones((2, 7, 3), "float32")).shape
+    (2, 7, 4)
+    """
+
+    cell_class = GRUCell

@@ -1,0 +1,64 @@
+"""What a layer keeps for itself, and the names that it does not give away."""
+
+from __future__ import annotations
+
+import copy
+from typing import TYPE_CHECKING, Any
+
+from lamella.core.axes import as_shape
+from lamella.core.config import fields_of
+from lamella.core.errors import ArgumentError, ReservedNameError, caller
+from lamella.core.variable import Variable
+
+
+class State:
+    """What a layer keeps for itself, apart from the attributes that people see."""
+
+    def __init__(self, class_name: str) -> None:
+        self.name = ""
+        self.class_name = class_name
+        self.made_at = caller()
+        self.built = False
+        self.own: list[Variable] = []
+        self.losses: list[Any] = []
+        self.nodes: list[Any] = []
+        self.programs: dict[Any, Any] = {}
+        self.input_shapes: Any = None
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> State:
+        twin = State(self.class_name)
+        twin.name, twin.made_at, twin.built = self.name, self.made_at, self.built
+        twin.own = copy.deepcopy(self.own, memo)
+        return twin
+
+
+if TYPE_CHECKING:
+    reserved = property
+else:
+
+    class reserved(property):
+        """A property that says, when a subclass assigns to it, what to do instead."""
+
+        def __set__(self, layer: Any, value: Any) -> None:
+            name = self.fget.__name__
+            other = f"{name}_" if not isinstance(value, Variable) else {"weights": "kernel"}.get(name, f"my_{name}")
+            raise ReservedNameError(
+                f"{type(layer).__name__} assigns self.{name}, which Layer itself uses: it is computed from the layer.",
+                mend=f"self.{other} = ...",
+            )
+
+
+def first_shape(cls: type, kwargs: dict[str, Any]) -> Any:
+    """Take `input_shape`, `input_dim`, `batch_shape` or `batch_input_shape` out of a first layer's arguments."""
+    own = {field.name for field in fields_of(cls)}
+    names = [name for name in ("input_shape", "input_dim", "batch_shape", "batch_input_shape") if name not in own]
+    given = {name: kwargs.pop(name) for name in names if name in kwargs}
+    kwargs.pop("input_length", None)
+    batch_size = kwargs.pop("batch_size", None) if given else None
+    if len(given) > 1:
+        raise ArgumentError(f"{cls.__name__} got {' and '.join(given)}; one of them says it all.")
+    for name, value in given.items():
+        if name == "input_dim":
+            return (batch_size, int(value))
+        return as_shape(value, name) if name.startswith("batch") else (batch_size, *as_shape(value, name))
+    return None

@@ -1,0 +1,3 @@
+"""Losses, under Keras's names."""
+
+from lamella.parts.losses import *  # noqa: F403

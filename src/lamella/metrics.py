@@ -1,0 +1,3 @@
+"""Metrics, under Keras's names."""
+
+from lamella.parts.metrics import *  # noqa: F403

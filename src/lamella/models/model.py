@@ -1,0 +1,146 @@
+"""Model: layers with a way through them, and the verbs compile, fit, evaluate and predict."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Self, cast
+
+from lamella.core.errors import ArgumentError, NotBuiltError, did_you_mean
+from lamella.core.structure import map_leaves
+from lamella.graph.run import Graph
+from lamella.layers import eager
+from lamella.layers.layer import Layer
+from lamella.layers.state import reserved
+from lamella.models import inputs as model_inputs
+from lamella.models.summary import print_summary
+from lamella.training.trainer import Trainer, TrainerState
+
+
+class Model(Trainer, Layer):
+    """A layer that can be trained: a graph from inputs to outputs, or a class with a `call` of its own.
+
+    >>> from lamella.layers import Dense, Input
+    >>> x = Input((4,))
+    >>> model = Model(inputs=x, outputs=Dense(1)(x))
+    >>> model.count_params()
+    5
+    """
+
+    keras_module: ClassVar[str] = "keras"
+    _graph: Graph | None
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        functional = bool(args) or "inputs" in kwargs or "outputs" in kwargs
+        made: Any = super().__new__(Functional if cls is Model and functional else cls, *args, **kwargs)
+        made._graph = None
+        made._trainer = TrainerState()
+        return cast(Self, made)
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        given = dict(zip(("inputs", "outputs"), args, strict=False))
+        given.update({key: kwargs.pop(key) for key in ("inputs", "outputs") if key in kwargs})
+        if given and set(given) != {"inputs", "outputs"}:
+            raise ArgumentError("A functional model needs inputs and outputs.", mend="Model(inputs=x, outputs=y)")
+        super().__init__(**kwargs)
+        if given:
+            self._graph = Graph(given["inputs"], given["outputs"])
+            self.built = True
+            self.supports_masking = True
+
+    def call(self, inputs: Any, training: Any = None, mask: Any = None) -> Any:
+        """Run the graph; a subclass without one writes its own."""
+        if self._graph is None:
+            raise NotBuiltError(
+                f"{type(self).__name__} has neither a graph nor a `call` of its own.",
+                mend="def call(self, inputs): return self.dense(inputs)",
+            )
+        values = model_inputs.matched(self._graph.inputs, self._graph.input_tensors, inputs)
+        pairs = zip(self._graph.input_tensors, values, strict=True)
+        return self._graph([model_inputs.standardized(tensor, value, self.name) for tensor, value in pairs])
+
+    def compute_mask(self, inputs: Any, previous_mask: Any = None) -> Any:
+        """Masks come out of the layers inside, beside the outputs."""
+        return None
+
+    def _layers_inside(self) -> list[Layer]:
+        inside = super()._layers_inside()
+        if self._graph is None:
+            return inside
+        return list(dict.fromkeys([*(op for op in self._graph.operations if isinstance(op, Layer)), *inside]))
+
+    def fingerprint(self) -> eager.Snapshot:
+        """Return the attributes of all layers as they are now, to see later whether any was assigned."""
+        return eager.Snapshot(list(self._flatten_layers()), True)
+
+    @reserved
+    def layers(self) -> list[Layer]:
+        """The layers directly in the model."""
+        return self._layers_inside()
+
+    def get_layer(self, name: str | None = None, index: int | None = None) -> Layer:
+        """Return a layer by name or by its place."""
+        layers = self.layers
+        if index is not None:
+            if not -len(layers) <= index < len(layers):
+                raise ArgumentError(f"The model {self.name!r} has {len(layers)} layers; there is no layer {index}.")
+            return layers[index]
+        for layer in layers:
+            if layer.name == name:
+                return layer
+        known = [layer.name for layer in layers]
+        raise ArgumentError(f"The model {self.name!r} has no layer {name!r}.{did_you_mean(name, known)}")
+
+    @property
+    def inputs(self) -> list[Any]:
+        """The symbolic inputs, in a flat list."""
+        return self._known_graph().input_tensors
+
+    @property
+    def outputs(self) -> list[Any]:
+        """The symbolic outputs, in a flat list."""
+        return self._known_graph().output_tensors
+
+    @property
+    def input(self) -> Any:
+        """The symbolic inputs, in the structure that the model was made with."""
+        return self._known_graph().inputs
+
+    @property
+    def output(self) -> Any:
+        """The symbolic outputs, in the structure that the model was made with."""
+        return self._known_graph().outputs
+
+    @property
+    def input_shape(self) -> Any:
+        """The shapes of the inputs, None where a size is not known."""
+        return map_leaves(lambda tensor: tensor.shape, self.input)
+
+    @property
+    def output_shape(self) -> Any:
+        """The shapes of the outputs, None where a size is not known."""
+        return map_leaves(lambda tensor: tensor.shape, self.output)
+
+    @property
+    def input_names(self) -> list[str]:
+        """The names of the input layers."""
+        return [tensor.node.operation.name for tensor in self.inputs]
+
+    @property
+    def output_names(self) -> list[str]:
+        """The names of the layers that make the outputs."""
+        return [tensor.node.operation.name for tensor in self.outputs]
+
+    def _known_graph(self) -> Graph:
+        if self._graph is None:
+            raise NotBuiltError(
+                f"The model {self.name!r} does not know its input's shape yet.",
+                mend="Input((5,)) as its first layer, or model.build((None, 5)), or call it on data",
+            )
+        return self._graph
+
+    def summary(self, line_length: int | None = None, expand_nested: bool = False, print_fn: Any = None) -> None:
+        """Print the layers with their output shapes, axes named, and their parameters in numbers and bytes."""
+        print_summary(self, line_length, expand_nested, print_fn)
+
+
+class Functional(Model):
+    """A model made of symbolic tensors: `Model(inputs, outputs)` answers with one."""

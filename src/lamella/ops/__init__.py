@@ -1,0 +1,26 @@
+"""Functions on arrays and on symbolic tensors, under keras.ops' names."""
+
+# ruff: noqa: F403 -- each module's `__all__` says what is public.
+
+from lamella.ops import arrange, core, create, elementwise, linalg, nn, reduce, signal, spatial
+from lamella.ops.arrange import *
+from lamella.ops.core import *
+from lamella.ops.create import *
+from lamella.ops.elementwise import *
+from lamella.ops.linalg import *
+from lamella.ops.nn import *
+from lamella.ops.reduce import *
+from lamella.ops.signal import *
+from lamella.ops.spatial import *
+
+__all__ = [
+    *arrange.__all__,
+    *core.__all__,
+    *create.__all__,
+    *elementwise.__all__,
+    *linalg.__all__,
+    *nn.__all__,
+    *reduce.__all__,
+    *signal.__all__,
+    *spatial.__all__,
+]

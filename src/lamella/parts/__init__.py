@@ -1,0 +1,1 @@
+"""What layers and models are given: activations, initializers, regularizers, constraints, losses, ..."""

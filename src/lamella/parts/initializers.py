@@ -1,0 +1,383 @@
+"""Initializers: the first values of weights, drawn as Keras on JAX draws them for the same seed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, ClassVar, Self
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from lamella.core.config import Configurable, Convert, custom_object_scope, generic_init, serialize
+from lamella.core.dtypes import standardize_dtype
+from lamella.core.errors import ArgumentError, ShapeError
+from lamella.core.registry import Registry
+from lamella.core.seeds import SeedGenerator, draw_key, make_default_seed
+from lamella.core.settings import one_of
+from lamella.core.variable import Variable
+from lamella.parts.identify import find
+
+__all__ = [
+    "Constant",
+    "GlorotNormal",
+    "GlorotUniform",
+    "HeNormal",
+    "HeUniform",
+    "Identity",
+    "IdentityInitializer",
+    "Initializer",
+    "InitializerLike",
+    "LecunNormal",
+    "LecunUniform",
+    "Ones",
+    "Orthogonal",
+    "OrthogonalInitializer",
+    "RandomInitializer",
+    "RandomNormal",
+    "RandomUniform",
+    "TruncatedNormal",
+    "VarianceScaling",
+    "Zeros",
+    "constant",
+    "deserialize",
+    "fans",
+    "get",
+    "glorot_normal",
+    "glorot_uniform",
+    "he_normal",
+    "he_uniform",
+    "identity",
+    "lecun_normal",
+    "lecun_uniform",
+    "ones",
+    "orthogonal",
+    "random_normal",
+    "random_uniform",
+    "serialize",
+    "truncated_normal",
+    "variance_scaling",
+    "zeros",
+]
+
+initializers = Registry("initializer")
+
+# The standard deviation of a standard normal that was cut at two of its own.
+_CUT_NORMAL = 0.87962566103423978
+
+
+class Initializer(Configurable):
+    """The first values of a weight: called with a shape and a dtype, answers with an array of them."""
+
+    keras_module: ClassVar[str] = "keras.initializers"
+
+    def __call__(self, shape: Any, dtype: Any = None) -> Any:
+        """Return the values; a subclass writes it."""
+        raise NotImplementedError(f"{type(self).__name__} does not define `__call__`.")
+
+    def clone(self) -> Self:
+        """Return a new initializer from the same config; one without a seed draws other numbers."""
+        return self.from_config(self.get_config())
+
+
+@initializers.register("zeros", "zero")
+class Zeros(Initializer):
+    """All 0."""
+
+    def __call__(self, shape: Any, dtype: Any = None) -> Any:
+        return jnp.zeros(shape, standardize_dtype(dtype))
+
+
+@initializers.register("ones", "one")
+class Ones(Initializer):
+    """All 1."""
+
+    def __call__(self, shape: Any, dtype: Any = None) -> Any:
+        return jnp.ones(shape, standardize_dtype(dtype))
+
+
+@initializers.register("constant")
+class Constant(Initializer):
+    """All the same value, or an array that broadcasts to the shape."""
+
+    value: Any = 0.0
+
+    def __call__(self, shape: Any, dtype: Any = None) -> Any:
+        return jnp.broadcast_to(jnp.asarray(self.value, standardize_dtype(dtype)), shape)
+
+
+@initializers.register("identity", "IdentityInitializer")
+class Identity(Initializer):
+    """`gain` on a matrix's diagonal, 0 elsewhere.
+
+    >>> Identity(2.0)((2, 3)).tolist()
+    [[2.0, 0.0, 0.0], [0.0, 2.0, 0.0]]
+    """
+
+    gain: float = 1.0
+
+    def __call__(self, shape: Any, dtype: Any = None) -> Any:
+        if len(shape) != 2:
+            raise ShapeError(f"Identity makes matrices; the shape is {tuple(shape)}.")
+        return self.gain * jnp.eye(*shape, dtype=standardize_dtype(dtype))
+
+
+class RandomInitializer(Initializer):
+    """Values drawn from a distribution; the same seed gives the same values at every call.
+
+    Without a seed one is drawn once, from the generator that `set_random_seed` fixes. A `SeedGenerator` gives
+    new values at every call.
+    """
+
+    seed: Any
+
+    @generic_init
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self._set_fields(args, kwargs)
+
+    def __post_init__(self) -> None:
+        if isinstance(self.seed, bool) or not isinstance(self.seed, int | SeedGenerator | None):
+            raise ArgumentError(f"seed must be an integer, a SeedGenerator or None, got {self.seed!r}.")
+        self._source = make_default_seed() if self.seed is None else self.seed
+
+    def _normal(self, shape: Any, dtype: Any, mean: float, stddev: float) -> Any:
+        return jax.random.normal(draw_key(self._source), shape, standardize_dtype(dtype)) * stddev + mean
+
+    def _cut_normal(self, shape: Any, dtype: Any, mean: float, stddev: float) -> Any:
+        drawn = jax.random.truncated_normal(draw_key(self._source), -2.0, 2.0, shape, standardize_dtype(dtype))
+        return drawn * stddev + mean
+
+    def _uniform(self, shape: Any, dtype: Any, low: float, high: float) -> Any:
+        return jax.random.uniform(draw_key(self._source), shape, standardize_dtype(dtype), low, high)
+
+
+@initializers.register("random_normal", "normal")
+class RandomNormal(RandomInitializer):
+    """Normal with this mean and standard deviation."""
+
+    mean: float = 0.0
+    stddev: float = 0.05
+    seed: Any = None
+
+    def __call__(self, shape: Any, dtype: Any = None) -> Any:
+        return self._normal(shape, dtype, self.mean, self.stddev)
+
+
+@initializers.register("truncated_normal")
+class TruncatedNormal(RandomInitializer):
+    """Normal, but never further from the mean than two standard deviations."""
+
+    mean: float = 0.0
+    stddev: float = 0.05
+    seed: Any = None
+
+    def __call__(self, shape: Any, dtype: Any = None) -> Any:
+        return self._cut_normal(shape, dtype, self.mean, self.stddev)
+
+
+@initializers.register("random_uniform", "uniform")
+class RandomUniform(RandomInitializer):
+    """Uniform between two values."""
+
+    minval: float = -0.05
+    maxval: float = 0.05
+    seed: Any = None
+
+    def __call__(self, shape: Any, dtype: Any = None) -> Any:
+        return self._uniform(shape, dtype, self.minval, self.maxval)
+
+
+def fans(shape: Sequence[int], input_axes: Any = None, output_axes: Any = None) -> tuple[int, int]:
+    """Return how many inputs each unit of a weight sees, and how many outputs each input feeds.
+
+    A kernel's last axis is its outputs and the one before its inputs; the axes before those are its window.
+
+    >>> fans((3, 3, 16, 32))
+    (144, 288)
+    """
+    if input_axes is not None and output_axes is not None:
+        return math.prod(shape[axis] for axis in input_axes), math.prod(shape[axis] for axis in output_axes)
+    if len(shape) < 2:
+        return math.prod(shape), math.prod(shape)
+    window = math.prod(shape[:-2])
+    return window * shape[-2], window * shape[-1]
+
+
+class _Scaled(RandomInitializer):
+    """Random values whose spread depends on the number of inputs and outputs.
+
+    `input_axes` and `output_axes`, given both, say which axes of the weight those are.
+    """
+
+    scale: Any = 1.0
+    mode: Any = "fan_in"
+    distribution: Any = "truncated_normal"
+    input_axes: Any
+    output_axes: Any
+
+    @generic_init
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self._set_fields(args, kwargs)
+
+    def __call__(self, shape: Any, dtype: Any = None) -> Any:
+        fan_in, fan_out = fans(shape, self.input_axes, self.output_axes)
+        fan = {"fan_in": fan_in, "fan_out": fan_out, "fan_avg": (fan_in + fan_out) / 2.0}[self.mode]
+        variance = self.scale / max(1.0, fan)
+        if self.distribution == "truncated_normal":
+            return self._cut_normal(shape, dtype, 0.0, math.sqrt(variance) / _CUT_NORMAL)
+        if self.distribution == "untruncated_normal":
+            return self._normal(shape, dtype, 0.0, math.sqrt(variance))
+        limit = math.sqrt(3.0 * variance)
+        return self._uniform(shape, dtype, -limit, limit)
+
+
+@initializers.register("variance_scaling")
+class VarianceScaling(_Scaled):
+    """Mean 0 and variance `scale / fan`, so that signals neither grow nor fade from layer to layer.
+
+    The fan is the number of inputs ("fan_in"), of outputs ("fan_out") or their mean ("fan_avg").
+    """
+
+    scale: float = 1.0
+    mode: str = "fan_in"
+    distribution: str = "truncated_normal"
+    seed: Any = None
+    input_axes: Any = None
+    output_axes: Any = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.scale > 0:
+            raise ArgumentError(f"VarianceScaling: scale must be positive, got {self.scale!r}.")
+        self.mode = one_of("mode", self.mode, ("fan_in", "fan_out", "fan_avg"))
+        kind = "truncated_normal" if self.distribution == "normal" else self.distribution
+        kinds = ("truncated_normal", "untruncated_normal", "uniform")
+        self.distribution = one_of("distribution", kind, kinds)
+
+
+@initializers.register("glorot_uniform")
+class GlorotUniform(_Scaled):
+    """Uniform, of variance `2 / (inputs + outputs)` (Glorot and Bengio, 2010)."""
+
+    scale: ClassVar[float] = 1.0
+    mode: ClassVar[str] = "fan_avg"
+    distribution: ClassVar[str] = "uniform"
+    seed: Any = None
+    input_axes: Any = None
+    output_axes: Any = None
+
+
+@initializers.register("glorot_normal")
+class GlorotNormal(_Scaled):
+    """Truncated normal, of variance `2 / (inputs + outputs)` (Glorot and Bengio, 2010)."""
+
+    scale: ClassVar[float] = 1.0
+    mode: ClassVar[str] = "fan_avg"
+    distribution: ClassVar[str] = "truncated_normal"
+    seed: Any = None
+    input_axes: Any = None
+    output_axes: Any = None
+
+
+@initializers.register("he_uniform")
+class HeUniform(_Scaled):
+    """Uniform, of variance `2 / inputs`: made for relu (He et al., 2015)."""
+
+    scale: ClassVar[float] = 2.0
+    mode: ClassVar[str] = "fan_in"
+    distribution: ClassVar[str] = "uniform"
+    seed: Any = None
+    input_axes: Any = None
+    output_axes: Any = None
+
+
+@initializers.register("he_normal")
+class HeNormal(_Scaled):
+    """Truncated normal, of variance `2 / inputs`: made for relu (He et al., 2015)."""
+
+    scale: ClassVar[float] = 2.0
+    mode: ClassVar[str] = "fan_in"
+    distribution: ClassVar[str] = "truncated_normal"
+    seed: Any = None
+    input_axes: Any = None
+    output_axes: Any = None
+
+
+@initializers.register("lecun_uniform")
+class LecunUniform(_Scaled):
+    """Uniform, of variance `1 / inputs` (LeCun et al., 1998)."""
+
+    scale: ClassVar[float] = 1.0
+    mode: ClassVar[str] = "fan_in"
+    distribution: ClassVar[str] = "uniform"
+    seed: Any = None
+    input_axes: Any = None
+    output_axes: Any = None
+
+
+@initializers.register("lecun_normal")
+class LecunNormal(_Scaled):
+    """Truncated normal, of variance `1 / inputs`: made for selu (Klambauer et al., 2017)."""
+
+    scale: ClassVar[float] = 1.0
+    mode: ClassVar[str] = "fan_in"
+    distribution: ClassVar[str] = "truncated_normal"
+    seed: Any = None
+    input_axes: Any = None
+    output_axes: Any = None
+
+
+@initializers.register("orthogonal", "OrthogonalInitializer")
+class Orthogonal(RandomInitializer):
+    """A random orthogonal matrix times `gain`; all axes but the last count as rows (Saxe et al., 2014)."""
+
+    gain: float = 1.0
+    seed: Any = None
+
+    def __call__(self, shape: Any, dtype: Any = None) -> Any:
+        if len(shape) < 2:
+            raise ShapeError(f"Orthogonal needs at least two axes; the shape is {tuple(shape)}.")
+        rows, columns = math.prod(shape[:-1]), shape[-1]
+        drawn = self._normal((max(rows, columns), min(rows, columns)), dtype, 0.0, 1.0)
+        q, r = jnp.linalg.qr(drawn)
+        q = q * jnp.sign(jnp.diag(r))  # without the signs the draw would not be uniform
+        return self.gain * jnp.reshape(q if rows >= columns else q.T, shape)
+
+
+IdentityInitializer, OrthogonalInitializer = Identity, Orthogonal
+zeros, ones, constant, identity, orthogonal = Zeros, Ones, Constant, Identity, Orthogonal
+random_normal, random_uniform, truncated_normal = RandomNormal, RandomUniform, TruncatedNormal
+variance_scaling, glorot_uniform, glorot_normal = VarianceScaling, GlorotUniform, GlorotNormal
+he_uniform, he_normal, lecun_uniform, lecun_normal = HeUniform, HeNormal, LecunUniform, LecunNormal
+
+
+def get(identifier: Any) -> Any:
+    """Return the initializer that a name, a class, a config, a callable or an array of values stands for.
+
+    A name makes a new initializer each time; None stays None.
+
+    >>> get("glorot_uniform").get_config()
+    {'seed': None, 'input_axes': None, 'output_axes': None}
+    """
+    if isinstance(identifier, np.ndarray | np.generic | jax.Array | Variable):
+        return _given(identifier)
+    return find(identifier, initializers, "keras.initializers")
+
+
+def _given(values: Any) -> Any:
+    def initialize(shape: Any, dtype: Any = None) -> Any:
+        if tuple(shape) != tuple(values.shape):
+            raise ShapeError(f"The weight has shape {tuple(shape)}; the values given for it {tuple(values.shape)}.")
+        return jnp.asarray(values, standardize_dtype(dtype))
+
+    return initialize
+
+
+def deserialize(config: Any, custom_objects: Mapping[str, Any] | None = None) -> Any:
+    """Return the initializer that `serialize` described."""
+    with custom_object_scope(custom_objects or {}):
+        return get(config)
+
+
+InitializerLike = Annotated[Any, Convert(get)]

@@ -1,0 +1,147 @@
+"""The base of losses: how weights, masks and the reduction make one number of the losses of a batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, ClassVar, Self
+
+import jax.numpy as jnp
+
+from lamella.core.config import Configurable, generic_init
+from lamella.core.dtypes import get_policy
+from lamella.core.errors import ArgumentError, did_you_mean
+from lamella.core.masked import mask_of, value_of
+from lamella.core.naming import automatic_name
+from lamella.core.settings import floatx
+from lamella.core.structure import leaves_of, map_leaves
+from lamella.parts.identify import find
+from lamella.parts.loss_functions import losses
+from lamella.parts.shapes import as_array, as_arrays, same_rank, weighted
+
+REDUCTIONS = ("sum_over_batch_size", "mean", "sum", "mean_with_sample_weight", "none", None)
+MEAN = "sum_over_batch_size"
+
+
+class Loss(Configurable):
+    """Targets and predictions -> a number, averaged as `reduction` says; a subclass writes `call`.
+
+    "sum_over_batch_size" and "mean" divide the sum by the number of losses, "mean_with_sample_weight" by
+    the sum of the weights; "sum" does not divide; "none" and None keep a loss for each sample. What a mask
+    hides counts nowhere, in the number of losses neither.
+
+    >>> class Mine(Loss):
+    ...     def call(self, y_true, y_pred):
+    ...         return jnp.mean(jnp.abs(y_true - y_pred), axis=-1)
+    >>> float(Mine()([[1.0], [2.0]], [[1.0], [4.0]]))
+    1.0
+    """
+
+    keras_module: ClassVar[str] = "keras.losses"
+
+    def __init__(self, name: str | None = None, reduction: str | None = MEAN, dtype: Any = None) -> None:
+        self._prepare(name, reduction, dtype)
+
+    def _prepare(self, name: str | None, reduction: str | None, dtype: Any) -> None:
+        if reduction not in REDUCTIONS:
+            raise ArgumentError(
+                f"reduction must be one of {', '.join(map(repr, REDUCTIONS))}; got {reduction!r}."
+                + did_you_mean(reduction, filter(None, REDUCTIONS))
+            )
+        self.name = name or automatic_name(type(self).__name__)
+        self.reduction = reduction
+        self.dtype = get_policy(dtype or floatx()).compute_dtype
+
+    def call(self, y_true: Any, y_pred: Any) -> Any:
+        """Return the loss of each sample (and step)."""
+        raise NotImplementedError(f"{type(self).__name__} does not define `call`.")
+
+    def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None, mask: Any = None) -> Any:
+        """Return the reduced loss; the mask may also come with `y_pred`, or out of `call`."""
+        if mask is None:
+            mask = next((mask_of(leaf) for leaf in leaves_of(y_pred)), None)
+        out = self.call(
+            as_arrays(map_leaves(value_of, y_true), self.dtype),
+            as_arrays(map_leaves(value_of, y_pred), self.dtype),
+        )
+        kept = mask_of(out)
+        if kept is not None:
+            mask = kept if mask is None else kept & mask
+        return reduce_weighted(as_array(value_of(out), self.dtype), sample_weight, mask, self.reduction)
+
+
+def reduce_weighted(values: Any, sample_weight: Any, mask: Any, reduction: str | None) -> Any:
+    """Return losses weighted, without what the mask hides, and reduced."""
+    if sample_weight is not None:
+        sample_weight = as_array(sample_weight, values.dtype)
+    weights = apply_mask(sample_weight, mask, values.dtype, reduction)
+    if weights is not None:
+        values, weights = weighted(values, weights)
+    if reduction in (None, "none") or values.ndim == 0:
+        return values
+    if reduction == "sum":
+        return jnp.sum(values)
+    if reduction == "mean_with_sample_weight" and weights is not None:
+        return divide(jnp.sum(values), jnp.sum(weights))
+    return jnp.mean(values)
+
+
+def apply_mask(sample_weight: Any, mask: Any, dtype: Any, reduction: str | None) -> Any:
+    """Return weights that are 0 where the mask hides; None where there is neither weight nor mask.
+
+    Where the reduction divides by the number of losses, the weights that stay grow by total / visible, so
+    that the result is the mean over what is visible.
+    """
+    if mask is None:
+        return sample_weight
+    visible = as_array(mask).astype("bool").astype(dtype)
+    if reduction in ("mean", "sum_over_batch_size"):
+        visible = divide(visible, jnp.mean(visible))
+    if sample_weight is None:
+        return visible
+    visible, sample_weight = same_rank(visible, as_array(sample_weight, dtype))
+    return visible * sample_weight
+
+
+def divide(x: Any, y: Any) -> Any:
+    """Return x / y, and 0 where y is 0."""
+    return jnp.where(y == 0, 0.0, x / jnp.where(y == 0, 1.0, y))
+
+
+class LossFunctionWrapper(Loss):
+    """A loss from a function of targets and predictions; other keywords go to the function."""
+
+    def __init__(
+        self,
+        fn: Callable[..., Any] | str,
+        reduction: str | None = MEAN,
+        name: str | None = None,
+        dtype: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        self.fn = losses[fn] if isinstance(fn, str) else fn
+        self._keywords = kwargs
+        self._prepare(name or getattr(self.fn, "__name__", None), reduction, dtype)
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Self:
+        """Make a loss from `get_config`'s answer."""
+        return cls(**{**config, "fn": find(config["fn"], losses, "keras.losses")})
+
+    def call(self, y_true: Any, y_pred: Any) -> Any:
+        """Return the function's values."""
+        return self.fn(y_true, y_pred, **self._keywords)
+
+
+class DeclaredLoss(Loss):
+    """A loss whose arguments are fields."""
+
+    reduction: Any
+    name: Any
+    dtype: Any
+
+    @generic_init
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self._set_fields(args, kwargs)
+
+    def __post_init__(self) -> None:
+        self._prepare(self.name, self.reduction, self.dtype)

@@ -1,0 +1,3 @@
+"""Random draws, under Keras's names."""
+
+from lamella.ops.random import *  # noqa: F403

@@ -1,0 +1,1 @@
+"""What stands beside the library: the command line, the demo, helpers for data."""

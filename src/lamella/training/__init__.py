@@ -1,0 +1,1 @@
+"""Training: data in batches, one compiled step, the loop around it, callbacks and progress."""

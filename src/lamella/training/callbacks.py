@@ -1,0 +1,231 @@
+"""Callbacks: what is called while a model trains."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+
+from lamella.core.errors import ArgumentError
+from lamella.core.settings import one_of
+
+Logs = dict[str, float]
+_PER_BATCH = ("on_train_batch_begin", "on_train_batch_end", "on_batch_begin", "on_batch_end")
+
+
+class Callback:
+    """The base: methods that `fit`, `evaluate` and `predict` call; each does nothing here.
+
+    `self.model` is the model; `logs` holds the loss and the metrics so far. A callback that defines one of the
+    per-batch methods makes `fit` run one step a call, so that it sees every batch.
+    """
+
+    def __init__(self) -> None:
+        self.params: dict[str, Any] = {}
+        self._model: Any = None
+
+    @property
+    def model(self) -> Any:
+        """The model that is training."""
+        return self._model
+
+    def set_model(self, model: Any) -> None:
+        """Take the model, before anything else is called."""
+        self._model = model
+
+    def set_params(self, params: dict[str, Any]) -> None:
+        """Take the number of epochs and steps."""
+        self.params = params
+
+    def on_train_begin(self, logs: Logs | None = None) -> None:
+        """Called once, before the first epoch."""
+
+    def on_train_end(self, logs: Logs | None = None) -> None:
+        """Called once, after the last epoch."""
+
+    def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
+        """Called before each epoch."""
+
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        """Called after each epoch, validation included."""
+
+    def on_batch_begin(self, batch: int, logs: Logs | None = None) -> None:
+        """Called before each batch of training."""
+
+    def on_batch_end(self, batch: int, logs: Logs | None = None) -> None:
+        """Called after each batch of training."""
+
+    def on_train_batch_begin(self, batch: int, logs: Logs | None = None) -> None:
+        """Called before each batch of training."""
+        self.on_batch_begin(batch, logs)
+
+    def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
+        """Called after each batch of training."""
+        self.on_batch_end(batch, logs)
+
+    def on_test_begin(self, logs: Logs | None = None) -> None:
+        """Called before an evaluation."""
+
+    def on_test_end(self, logs: Logs | None = None) -> None:
+        """Called after an evaluation."""
+
+    def on_test_batch_begin(self, batch: int, logs: Logs | None = None) -> None:
+        """Called before each batch of an evaluation."""
+
+    def on_test_batch_end(self, batch: int, logs: Logs | None = None) -> None:
+        """Called after each batch of an evaluation."""
+
+    def on_predict_begin(self, logs: Logs | None = None) -> None:
+        """Called before a prediction."""
+
+    def on_predict_end(self, logs: Logs | None = None) -> None:
+        """Called after a prediction."""
+
+    def on_predict_batch_begin(self, batch: int, logs: Logs | None = None) -> None:
+        """Called before each batch of a prediction."""
+
+    def on_predict_batch_end(self, batch: int, logs: Logs | None = None) -> None:
+        """Called after each batch of a prediction."""
+
+
+class CallbackList:
+    """Several callbacks called as one."""
+
+    def __init__(self, callbacks: Any, model: Any, params: dict[str, Any]) -> None:
+        given = callbacks if isinstance(callbacks, Iterable) else [] if callbacks is None else [callbacks]
+        self.callbacks = list(given)
+        for callback in self.callbacks:
+            if not hasattr(callback, "set_model"):
+                raise ArgumentError(
+                    f"A callback is an instance of Callback, got {callback!r}.",
+                    mend="callbacks=[EarlyStopping()]",
+                )
+            callback.set_model(model)
+            callback.set_params(params)
+
+    @property
+    def per_batch(self) -> bool:
+        """Whether any callback wants to see every batch."""
+        return any(_wants_batches(callback) for callback in self.callbacks)
+
+    def __call__(self, event: str, *args: Any) -> None:
+        """Call a method of each callback, by name: `callbacks("on_epoch_end", 0, logs)`."""
+        for callback in self.callbacks:
+            getattr(callback, event)(*args)
+
+
+def _wants_batches(callback: Any) -> bool:
+    if isinstance(callback, LambdaCallback):
+        return any(getattr(callback, event, None) in callback.given for event in _PER_BATCH)
+    return any(getattr(type(callback), name, None) is not getattr(Callback, name) for name in _PER_BATCH)
+
+
+class History(Callback):
+    """What `fit` returns: `history` maps each name in the logs to its values, one an epoch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.epoch: list[int] = []
+        self.history: dict[str, list[float]] = {}
+
+    def on_train_begin(self, logs: Logs | None = None) -> None:
+        """Forget earlier trainings."""
+        self.epoch, self.history = [], {}
+
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        """Keep the logs."""
+        self.epoch.append(epoch)
+        for name, value in (logs or {}).items():
+            self.history.setdefault(name, []).append(value)
+
+
+class LambdaCallback(Callback):
+    """A callback made of functions: `LambdaCallback(on_epoch_end=lambda epoch, logs: print(epoch))`."""
+
+    def __init__(self, **functions: Callable[..., Any] | None) -> None:
+        super().__init__()
+        self.given = [function for function in functions.values() if function is not None]
+        for event, function in functions.items():
+            if not event.startswith("on_") or not hasattr(self, event):
+                raise ArgumentError(f"LambdaCallback has no event {event!r}.")
+            if function is not None:
+                setattr(self, event, function)
+
+
+class EarlyStopping(Callback):
+    """Stop when a quantity has not improved for `patience` epochs.
+
+    `monitor` is a name in the logs; `mode` "auto" takes accuracies and the like as better when larger.
+    """
+
+    def __init__(
+        self,
+        monitor: str = "val_loss",
+        min_delta: float = 0,
+        patience: int = 0,
+        verbose: int = 0,
+        mode: str = "auto",
+        baseline: float | None = None,
+        restore_best_weights: bool = False,
+        start_from_epoch: int = 0,
+    ) -> None:
+        super().__init__()
+        self.monitor, self.patience, self.verbose, self.baseline = monitor, patience, verbose, baseline
+        self.restore_best_weights, self.start_from_epoch = restore_best_weights, start_from_epoch
+        self.mode = one_of("mode", mode, ("auto", "min", "max"))
+        self.min_delta = abs(min_delta)
+
+    def on_train_begin(self, logs: Logs | None = None) -> None:
+        """Start anew."""
+        self.wait = self.stopped_epoch = self.best_epoch = 0
+        self.best: float | None = None
+        self.best_weights: list[Any] | None = None
+
+    def _better(self, value: float, than: float) -> bool:
+        growing = self.mode == "max" or (self.mode == "auto" and _grows(self.monitor))
+        return value - self.min_delta > than if growing else value + self.min_delta < than
+
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        """Compare with the best so far."""
+        if self.monitor not in (logs or {}):
+            raise ArgumentError(
+                f"EarlyStopping monitors {self.monitor!r}, which is not in the logs: {', '.join(logs or {})}.",
+                mend="validation_data=(x, y) in fit" if self.monitor.startswith("val_") else None,
+            )
+        if epoch < self.start_from_epoch:
+            return
+        value = (logs or {})[self.monitor]
+        if self.restore_best_weights and self.best_weights is None:
+            self.best_weights, self.best_epoch = self.model.get_weights(), epoch
+        self.wait += 1
+        if self.best is None or self._better(value, self.best):
+            self.best, self.best_epoch = value, epoch
+            if self.restore_best_weights:
+                self.best_weights = self.model.get_weights()
+            if self.baseline is None or self._better(value, self.baseline):
+                self.wait = 0
+            return
+        if self.wait >= self.patience and epoch > 0:
+            self.stopped_epoch = epoch
+            self.model.stop_training = True
+
+    def on_train_end(self, logs: Logs | None = None) -> None:
+        """Put the best weights back if that was asked for."""
+        if self.verbose and self.stopped_epoch:
+            print(f"Epoch {self.stopped_epoch + 1}: early stopping")
+        if self.restore_best_weights and self.best_weights is not None:
+            self.model.set_weights(self.best_weights)
+
+
+def _grows(monitor: str) -> bool:
+    return monitor.endswith(("accuracy", "acc", "auc", "precision", "recall", "f1_score", "r2_score", "iou"))
+
+
+class TerminateOnNaN(Callback):
+    """Stop as soon as the loss of an epoch is NaN or infinite."""
+
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        """Look at the loss."""
+        if not np.isfinite((logs or {}).get("loss", 0.0)):
+            self.model.stop_training = True

@@ -1,0 +1,234 @@
+"""Data in batches: arrays cut into blocks of steps, and iterables of batches as they come."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Sized
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import numpy as np
+
+from lamella.core.axes import describe
+from lamella.core.errors import BatchSizeError, DataError
+from lamella.core.structure import leaves_of, map_leaves
+
+_BLOCK_BYTES = 1 << 25
+Batch = tuple[Any, Any, Any]
+
+
+@dataclass
+class Block:
+    """Some batches of one size, stacked along a first axis; the first `steps` of them count."""
+
+    arrays: Batch
+    steps: int
+    samples: int
+
+
+def as_arrays(structure: Any, what: str) -> Any:
+    """Return the structure with NumPy arrays as leaves, refusing what cannot be computed with."""
+    if isinstance(structure, list) and structure and all(np.isscalar(item) for item in structure):
+        structure = np.asarray(structure)
+
+    def convert(leaf: Any) -> np.ndarray[Any, Any]:
+        array = np.asarray(leaf)
+        if array.dtype.kind not in "biuf" and array.dtype.name not in ("bfloat16", "complex64"):
+            raise DataError(
+                f"{what} holds {array.dtype} values; numbers and booleans can be computed with.",
+                mend="np.asarray(x, 'float32'); for text, ids of words or characters",
+            )
+        if array.ndim == 0:
+            raise DataError(f"{what} is a single number; it needs a batch axis.", mend="np.array([x])")
+        return array.astype("float32") if array.dtype == np.float64 else array
+
+    return map_leaves(convert, structure)
+
+
+def check_finite(structure: Any, what: str) -> None:
+    """Refuse NaN, naming the first place where it stands."""
+    for leaf in leaves_of(structure):
+        # A sum is NaN if any part of it is: one pass, no copy.
+        if leaf.dtype.kind == "f" and leaf.size and np.isnan(np.sum(leaf)) and np.isnan(leaf).any():
+            place = tuple(int(i) for i in np.argwhere(np.isnan(leaf))[0])
+            count = int(np.isnan(leaf).sum())
+            raise DataError(
+                f"{what} {describe(leaf.shape)} holds {count} NaN, the first at index {place}; training on it "
+                "would make every weight NaN.",
+                mend="np.nan_to_num(x), or leave those samples out",
+            )
+
+
+def check_sizes(**parts: Any) -> int:
+    """Return the number of samples, the same in every array."""
+    sizes = {}
+    for what, structure in parts.items():
+        for index, leaf in enumerate(leaves_of(structure)):
+            sizes[what if len(leaves_of(structure)) == 1 else f"{what}[{index}]"] = len(leaf)
+    if len(set(sizes.values())) > 1:
+        listed = ", ".join(f"{what}: {size}" for what, size in sizes.items())
+        raise BatchSizeError(f"The arrays hold different numbers of samples: {listed}.")
+    if not sizes:
+        raise DataError("There is no data: x is empty.")
+    return next(iter(sizes.values()))
+
+
+class ArrayData:
+    """Arrays (x, y, sample weights), cut into batches; shuffled anew in every epoch if asked."""
+
+    def __init__(self, x: Any, y: Any, weights: Any, batch_size: int | None, shuffle: bool = False) -> None:
+        self.x, self.y = as_arrays(x, "x"), as_arrays(y, "y")
+        self.weights = as_arrays(weights, "sample_weight")
+        self.samples = check_sizes(x=self.x, y=self.y, sample_weight=self.weights)
+        self.batch_size = min(batch_size or 32, max(self.samples, 1))
+        self.shuffle = shuffle
+        self.steps = math.ceil(self.samples / self.batch_size)
+
+    def split(self, fraction: float) -> tuple[ArrayData, ArrayData]:
+        """Cut off the last `fraction` of the samples, unshuffled."""
+        at = math.floor(self.samples * (1 - fraction))
+        if not 0 < at < self.samples:
+            raise DataError(f"validation_split={fraction} of {self.samples} samples leaves one side empty.")
+        halves = []
+        for part in (slice(0, at), slice(at, None)):
+            x, y, w = map_leaves(lambda a, part=part: a[part], (self.x, self.y, self.weights))
+            halves.append(ArrayData(x, y, w, self.batch_size, self.shuffle))
+        return halves[0], halves[1]
+
+    def first(self) -> Batch:
+        """Return a batch to trace with."""
+        return map_leaves(lambda a: a[: self.batch_size], (self.x, self.y, self.weights))  # type: ignore[no-any-return]
+
+    def blocks(self, most: int) -> Iterator[Block]:
+        """Yield the batches of one epoch, up to `most` in a block; the last, smaller one by itself."""
+        order = np.random.permutation(self.samples) if self.shuffle else None
+        arrays = (self.x, self.y, self.weights)
+        full = self.samples // self.batch_size
+        per_block = max(1, min(most, full, _BLOCK_BYTES // max(1, self._batch_bytes())))
+        for start in range(0, full, per_block):
+            steps = min(per_block, full - start)
+            size = steps * self.batch_size
+            cut = map_leaves(_taker(order, start * self.batch_size, size), arrays)
+            stacked = map_leaves(self._stacker(steps, per_block), cut)
+            yield Block(stacked, steps, size)
+        rest = self.samples - full * self.batch_size
+        if rest:
+            cut = map_leaves(_taker(order, full * self.batch_size, rest), arrays)
+            yield Block(map_leaves(lambda a: a[None], cut), 1, rest)
+
+    def _stacker(self, steps: int, per_block: int) -> Callable[[Any], Any]:
+        def stack(array: Any) -> Any:
+            stacked = array.reshape(steps, self.batch_size, *array.shape[1:])
+            if steps == per_block:
+                return stacked
+            # A shorter last block keeps the shape of the others, so that one program serves all.
+            return np.concatenate([stacked, np.zeros((per_block - steps, *stacked.shape[1:]), array.dtype)])
+
+        return stack
+
+    def _batch_bytes(self) -> int:
+        arrays = leaves_of((self.x, self.y, self.weights))
+        return int(sum(a.nbytes for a in arrays) // max(self.samples, 1) * self.batch_size)
+
+
+def _taker(order: Any, start: int, size: int) -> Callable[[Any], Any]:
+    if order is None:
+        return lambda array: array[start : start + size]
+    chosen = order[start : start + size]
+    return lambda array: np.take(array, chosen, axis=0)
+
+
+class IterableData:
+    """An iterable of batches: x, (x, y) or (x, y, sample_weight); a generator is read on from epoch to epoch."""
+
+    def __init__(self, source: Iterable[Any], steps: int | None) -> None:
+        self.source = source
+        self.steps = steps if steps is not None else (len(source) if isinstance(source, Sized) else None)
+        self.samples: int | None = None
+        self._iterator: Iterator[Any] | None = None
+        self._peeked: list[Batch] = []
+
+    def first(self) -> Batch:
+        """Return the first batch, which `blocks` yields again."""
+        if not self._peeked:
+            self._iterator = iter(self.source)
+            self._peeked = [_as_batch(next(self._iterator))]
+        return self._peeked[0]
+
+    def blocks(self, most: int) -> Iterator[Block]:
+        """Yield one batch a block; `steps` of them if that was given, else until the source ends."""
+        if self._iterator is None or ((self.steps is None or hasattr(self.source, "__len__")) and not self._peeked):
+            self._iterator = iter(self.source)
+        done = 0
+        while self.steps is None or done < self.steps:
+            batch = self._peeked.pop() if self._peeked else next(self._iterator, None)
+            if batch is None:
+                return
+            arrays = _as_batch(batch)
+            size = check_sizes(x=arrays[0], y=arrays[1], sample_weight=arrays[2])
+            yield Block(map_leaves(lambda a: a[None], arrays), 1, size)
+            done += 1
+
+
+def _as_batch(item: Any) -> Batch:
+    if not isinstance(item, tuple):
+        item = (item,)
+    if len(item) > 3:
+        raise DataError(f"A batch is x, (x, y) or (x, y, sample_weight); got {len(item)} parts.")
+    parts = (*item, None, None)[:3]
+    names = ("x", "y", "sample_weight")
+    converted = [as_arrays(part, what) for part, what in zip(parts, names, strict=True)]
+    return converted[0], converted[1], converted[2]
+
+
+def adapt(
+    x: Any,
+    y: Any = None,
+    sample_weight: Any = None,
+    batch_size: int | None = None,
+    steps: int | None = None,
+    shuffle: bool = False,
+) -> ArrayData | IterableData:
+    """Return data in batches for what people pass as x: arrays, structures of arrays, or an iterable of batches."""
+    leaves = leaves_of(x)
+    if leaves and all(
+        isinstance(leaf, np.ndarray | jax.Array | int | float | np.generic) or hasattr(leaf, "__array__")
+        for leaf in leaves
+    ):
+        return ArrayData(x, y, sample_weight, batch_size, shuffle)
+    if hasattr(x, "__getitem__") and hasattr(x, "__len__") and not isinstance(x, str | list | dict):
+        return IterableData(_Indexed(x), steps)
+    if isinstance(x, Iterable) and not isinstance(x, str | list | dict):
+        return IterableData(x, steps)
+    raise DataError(
+        f"x is {type(x).__name__}; it may be an array, a list or dict of arrays, or an iterable of batches.",
+        mend="np.asarray(x)",
+    )
+
+
+class _Indexed:
+    """A dataset of batches reached by index, as Keras's PyDataset is."""
+
+    def __init__(self, dataset: Any) -> None:
+        self.dataset = dataset
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __iter__(self) -> Iterator[Any]:
+        return (self.dataset[index] for index in range(len(self.dataset)))
+
+
+def class_weights(y: Any, weights: Any, class_weight: dict[int, float]) -> Any:
+    """Multiply sample weights by the weight of each sample's class (an id, or the place of the one)."""
+    targets = leaves_of(y)
+    if len(targets) != 1:
+        raise DataError(f"class_weight is for models with one output; y has {len(targets)} arrays.")
+    target = np.asarray(targets[0])
+    ids = target.argmax(-1) if target.ndim > 1 and target.shape[-1] > 1 else target.reshape(len(target), -1)[:, 0]
+    table = np.ones(int(max([*class_weight, *ids.astype(int).ravel()])) + 1, "float32")
+    for index, weight in class_weight.items():
+        table[int(index)] = weight
+    per_sample = table[ids.astype(int)]
+    return per_sample if weights is None else per_sample * np.asarray(weights)

@@ -1,0 +1,264 @@
+"""The loop: blocks of batches into the compiled step, logs out to callbacks and the progress bar."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lamella.core.errors import ArgumentError, DataError
+from lamella.core.structure import flatten, leaves_of, map_leaves, unflatten
+from lamella.parts import losses, optimizers
+from lamella.parts import metrics as metric_parts
+from lamella.training.callbacks import CallbackList, History, Logs
+from lamella.training.compiled import CompiledLoss, CompiledMetrics
+from lamella.training.data import ArrayData, IterableData, adapt, check_finite, class_weights
+from lamella.training.progress import Progress
+from lamella.training.step import Steps
+
+if TYPE_CHECKING:
+    from lamella.training.trainer import Trainer
+
+_STEPS_A_CALL = 32
+Data = ArrayData | IterableData
+
+
+@dataclass
+class Plan:
+    """How long `fit` goes on, and what it shows."""
+
+    epochs: int
+    initial_epoch: int
+    verbose: Any
+    steps_per_epoch: int | None
+    validation_steps: int | None
+    validation_freq: int
+
+
+class Compiled:
+    """What `compile` was given, and the compiled steps made from it on first use."""
+
+    def __init__(
+        self,
+        model: Trainer,
+        optimizer: Any,
+        loss: Any,
+        loss_weights: Any,
+        metrics: Any,
+        weighted_metrics: Any,
+        steps_per_execution: int | None,
+    ) -> None:
+        self.model = model
+        self.optimizer = None if optimizer is None else optimizers.get(optimizer)
+        self.steps_per_execution = steps_per_execution
+        self._given = loss, loss_weights, metrics, weighted_metrics
+        self._steps: Steps | None = None
+        self._seen: Any = None
+        check_names(loss, metrics)
+
+    @property
+    def steps(self) -> Steps:
+        """The compiled steps."""
+        if self._steps is None:
+            raise ArgumentError("The model has seen no data yet, so its metrics have no names.")
+        return self._steps
+
+    def trackers(self) -> list[Any]:
+        """The loss tracker and the metrics."""
+        return [] if self._steps is None else [self._steps.loss_tracker, *(m for *_, m in self._steps.metrics.entries)]
+
+    def _make(self, names: list[str]) -> Steps:
+        loss, loss_weights, metrics, weighted = self._given
+        compiled_loss = CompiledLoss(loss, loss_weights, names)
+        if len(names) == 1:
+            compiled_loss.trackers = [None]
+        return Steps(
+            self.model,
+            compiled_loss,
+            CompiledMetrics(metrics, weighted, names),
+            metric_parts.Mean(name="loss"),
+        )
+
+    def prepare(self, data: Data, training: bool, need_loss: bool = True) -> Steps:
+        """Check the first batch against the model, build what is missing, and make the steps anew if layers changed."""
+        batch = data.first()
+        if self._steps is None or self._seen is None or not self._seen.fresh():
+            fresh = self._make(self._output_names(batch))
+            if self._steps is not None:
+                fresh.metrics, fresh.loss_tracker = self._steps.metrics, self._steps.loss_tracker
+            self._steps = fresh
+        self._steps.prepare(batch if need_loss else (batch[0], None, None), training)
+        self._seen = self.model.fingerprint()
+        return self._steps
+
+    def _output_names(self, batch: Any) -> list[str]:
+        graph = getattr(self.model, "_graph", None)
+        if graph is not None:
+            return _unique([tensor.node.operation.name for tensor in graph.output_tensors])
+        targets = batch[1]
+        if isinstance(targets, dict):
+            return list(targets)
+        count = max(1, len(leaves_of(targets)))
+        return [f"output_{i + 1}" for i in range(count)]
+
+
+def check_names(loss: Any, metrics: Any) -> None:
+    """Find a misspelt loss or metric when `compile` is called, not after the first batch."""
+    for name in leaves_of(loss):
+        if isinstance(name, str):
+            losses.get(name)
+    for name in leaves_of(metrics):
+        if isinstance(name, str) and name not in ("accuracy", "acc", "crossentropy", "ce"):
+            metric_parts.get(name)
+
+
+def _unique(names: list[str]) -> list[str]:
+    return [name if names.index(name) == i else f"{name}_{names[:i].count(name)}" for i, name in enumerate(names)]
+
+
+def training_data(
+    x: Any, y: Any, sample_weight: Any, class_weight: Any, batch_size: int | None, shuffle: bool, steps: int | None,
+    split: float, validation: Any, validation_batch_size: int | None, validation_steps: int | None,
+) -> tuple[Data, Data | None]:  # fmt: skip
+    """Return the training data and the validation data, checked."""
+    train = adapt(x, y, sample_weight, batch_size, steps, shuffle)
+    if isinstance(train, ArrayData):
+        check_finite(train.x, "x")
+        check_finite(train.y, "y")
+        if class_weight:
+            train = ArrayData(
+                train.x, train.y, class_weights(train.y, train.weights, class_weight), batch_size, shuffle
+            )
+    elif class_weight:
+        raise DataError("class_weight needs the targets as arrays.", mend="sample weights in the batches: (x, y, w)")
+    if validation is not None:
+        parts = validation if isinstance(validation, tuple) else (validation,)
+        held = adapt(parts[0], *(*parts[1:], None, None)[:2], validation_batch_size or 32, validation_steps)
+        return train, held
+    if split:
+        if not isinstance(train, ArrayData):
+            raise DataError("validation_split needs arrays.", mend="validation_data=...")
+        rest, held_out = train.split(split)
+        return rest, held_out
+    return train, None
+
+
+def one_batch(x: Any, y: Any, sample_weight: Any, class_weight: Any) -> ArrayData:
+    """Return data that is one batch as a whole."""
+    size = max((len(leaf) for leaf in leaves_of(x)), default=1)
+    data = ArrayData(x, y, sample_weight, size)
+    if class_weight:
+        data = ArrayData(x, y, class_weights(data.y, data.weights, class_weight), size)
+    return data
+
+
+def fit(compiled: Compiled, train: Data, validation: Data | None, callbacks: Any, plan: Plan) -> History:
+    """Train for some epochs."""
+    model, history = compiled.model, History()
+    if compiled.optimizer is None:
+        raise ArgumentError("The model was compiled without an optimizer.", mend="model.compile('adam', loss='mse')")
+    steps = compiled.prepare(train, training=True)
+    params = {"epochs": plan.epochs, "steps": train.steps, "verbose": plan.verbose}
+    given = callbacks if isinstance(callbacks, list | tuple) else [callbacks] if callbacks else []
+    events = CallbackList([history, *given], model, params)
+    model.stop_training = False
+    model.history = history
+    events("on_train_begin", {})
+    logs: Logs = {}
+    for epoch in range(plan.initial_epoch, plan.epochs):
+        events("on_epoch_begin", epoch, {})
+        title = f"epoch {epoch + 1}/{plan.epochs}"
+        with Progress(plan.verbose, title, train.steps) as progress:
+            logs = _pass(compiled, steps, train, events, progress, "train")
+            if validation is not None and (epoch + 1) % plan.validation_freq == 0:
+                held = evaluate(compiled, validation, None, 0, events)
+                logs = {**logs, **{f"val_{name}": value for name, value in held.items()}}
+            progress.finish(logs)
+        events("on_epoch_end", epoch, logs)
+        if model.stop_training:
+            break
+    events("on_train_end", logs)
+    return history
+
+
+def evaluate(compiled: Compiled, data: Data, callbacks: Any, verbose: Any, events: CallbackList | None = None) -> Logs:
+    """Return the loss and the metrics on data."""
+    steps = compiled.prepare(data, training=False)
+    if events is None:
+        events = CallbackList(callbacks, compiled.model, {"steps": data.steps})
+    events("on_test_begin", {})
+    with Progress(verbose, "evaluate", data.steps) as progress:
+        logs = _pass(compiled, steps, data, events, progress, "test")
+        progress.finish(logs)
+    events("on_test_end", logs)
+    return logs
+
+
+def _pass(compiled: Compiled, steps: Steps, data: Data, events: CallbackList, progress: Progress, mode: str) -> Logs:
+    """Run all batches once; the results are read from the device only when somebody looks at them."""
+    steps.reset()
+    run = steps.train if mode == "train" else steps.test
+    results: list[Any] = []
+    batch = 0
+    for block in data.blocks(1 if events.per_batch else compiled.steps_per_execution or _STEPS_A_CALL):
+        events(f"on_{mode}_batch_begin", batch, {})
+        results = run(block.arrays, block.steps)
+        batch += block.steps
+        progress.advance(block.steps)
+        if events.per_batch:
+            events(f"on_{mode}_batch_end", batch - 1, _logs(steps, results))
+        if progress.wants_logs:
+            progress.show(_logs(steps, results))
+        if compiled.model.stop_training and events.per_batch:
+            break
+    if not results:
+        raise DataError("The data ended before its first batch.")
+    return _logs(steps, results)
+
+
+def _logs(steps: Steps, results: list[Any]) -> Logs:
+    return {name: _number(value) for name, value in zip(steps.names(), results, strict=True)}
+
+
+def _number(value: Any) -> Any:
+    array = np.asarray(value)
+    return float(array) if array.ndim == 0 else array
+
+
+def on_batch(compiled: Compiled, data: ArrayData, training: bool) -> Logs:
+    """Run one step on one batch."""
+    steps = compiled.prepare(data, training)
+    (block,) = data.blocks(1)
+    results = (steps.train if training else steps.test)(block.arrays, 1)
+    return _logs(steps, results)
+
+
+def predict(compiled: Compiled, data: Data, callbacks: Any, verbose: Any) -> Any:
+    """Return the outputs for all batches, put together."""
+    steps = compiled.prepare(data, training=False, need_loss=False)
+    events = CallbackList(callbacks, compiled.model, {"steps": data.steps})
+    events("on_predict_begin", {})
+    outputs: list[Any] = []
+    structure: Any = None
+    with Progress(verbose, "predict", data.steps) as progress:
+        for index, block in enumerate(data.blocks(1)):
+            events("on_predict_batch_begin", index, {})
+            leaves, structure = flatten(steps.predict(map_leaves(lambda a: a[0], block.arrays[0])))
+            outputs.append(leaves)
+            events("on_predict_batch_end", index, {})
+            progress.advance(1)
+            if progress.wants_logs:
+                progress.show({})
+        progress.finish({})
+    events("on_predict_end", {})
+    if not outputs:
+        raise DataError("The data ended before its first batch.")
+    joined = [np.concatenate([np.asarray(part) for part in parts]) for parts in zip(*outputs, strict=True)]
+    return unflatten(structure, joined)
+
+
+def as_list(logs: Logs) -> Any:
+    """Return the loss alone, or the list of all values."""
+    values = list(logs.values())
+    return values[0] if len(values) == 1 else values

@@ -1,0 +1,183 @@
+"""The compiled functions of a model: one training step, one evaluation step, one prediction."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import jax
+from jax import lax
+
+from lamella.core.masked import mask_of, value_of, with_mask
+from lamella.core.structure import flatten, leaves_of, map_leaves, unflatten
+from lamella.core.variable import Frame, Variable, discover
+from lamella.layers.calling import collecting
+from lamella.training.compiled import CompiledLoss, CompiledMetrics
+
+if TYPE_CHECKING:
+    from lamella.training.trainer import Trainer
+
+
+class Steps:
+    """Pure, compiled steps over a flat list of a model's variables, which stay on the device between calls."""
+
+    def __init__(self, model: Trainer, loss: CompiledLoss, metrics: CompiledMetrics, loss_tracker: Any) -> None:
+        self.model = model
+        self.loss = loss
+        self.metrics = metrics
+        self.loss_tracker = loss_tracker
+        self.variables: list[Variable] = []
+        self._train = self._compiled(self._train_step)
+        self._test = self._compiled(self._test_step)
+        self._predict = jax.jit(self._predict_values)
+        self._structure: Any = None
+
+    def gather(self, batch: Any, training: bool) -> None:
+        """Find every variable that a step reads or writes: the model's, and any other that its call meets."""
+        x = batch[0]
+
+        def forward(x: Any) -> Any:
+            with collecting(training):
+                return map_leaves(value_of, self.model(x))
+
+        met, _ = discover(forward, x)
+        metrics = [tracker for tracker in self.loss.trackers if tracker is not None]
+        metrics += [self.loss_tracker, *(metric for *_, metric in self.metrics.entries)]
+        optimizer = self.model.optimizer
+        found = [
+            *self.model.variables,
+            *met,
+            *(v for metric in metrics for v in metric.variables),
+            *(optimizer.variables if optimizer is not None else ()),
+        ]
+        # The list only grows: a program compiled for a shorter one is not called with a longer one.
+        self.variables = list(dict.fromkeys([*self.variables, *found]))
+
+    def prepare(self, batch: Any, training: bool) -> None:
+        """Build what is not built yet: weights, metrics, the optimizer's state."""
+        x, y, _ = batch
+
+        def forward(x: Any) -> Any:
+            with collecting(False):
+                leaves, self._structure = flatten(self.model(x))
+            return [value_of(leaf) for leaf in leaves]
+
+        def traced(x: Any) -> Any:
+            with Frame():
+                return forward(x)
+
+        values = jax.eval_shape(traced, x)
+        outputs = unflatten(self._structure, values)
+        if y is not None:
+            self.metrics.build(y, outputs)
+        if training and self.model.optimizer is not None:
+            self.model.optimizer.build(self.model.trainable_variables)
+        self.gather(batch, training)
+
+    # -- running ------------------------------------------------------------------------------------------------
+
+    def train(self, arrays: Any, steps: int) -> list[Any]:
+        """Run some steps of training on a block of batches; the variables have their new values afterwards."""
+        return self._run(self._train, arrays, steps)
+
+    def test(self, arrays: Any, steps: int) -> list[Any]:
+        """Run some steps of evaluation on a block of batches."""
+        return self._run(self._test, arrays, steps)
+
+    def predict(self, x: Any) -> Any:
+        """Return the outputs for one batch, without masks."""
+        return self._predict([variable._value for variable in self.variables], x)
+
+    def _run(self, program: Callable[..., Any], arrays: Any, steps: int) -> list[Any]:
+        values, logs = program([variable._value for variable in self.variables], arrays, steps)
+        for variable, value in zip(self.variables, values, strict=True):
+            variable._value = value
+        return logs  # type: ignore[no-any-return]
+
+    def _compiled(self, step: Callable[[Any], None]) -> Callable[..., Any]:
+        """Compile `step` over a block: a loop inside the program, over as many steps as the call says."""
+
+        def one(values: list[Any], arrays: Any, index: Any) -> list[Any]:
+            batch = map_leaves(lambda a: lax.dynamic_index_in_dim(a, index, keepdims=False), arrays)
+            with Frame(self.variables, values) as frame:
+                step(batch)
+                return [frame.values[id(variable)] for variable in self.variables]
+
+        def block(values: list[Any], arrays: Any, steps: Any) -> tuple[list[Any], list[Any]]:
+            if leaves_of(arrays)[0].shape[0] == 1:
+                values = one(values, arrays, 0)
+            else:
+                values = lax.fori_loop(0, steps, lambda i, now: one(now, arrays, i), values)
+            return values, self._results(values)
+
+        return jax.jit(block, donate_argnums=0)
+
+    def _results(self, values: list[Any]) -> list[Any]:
+        with Frame(self.variables, values):
+            trackers = [tracker.result() for tracker in self.loss.trackers if tracker is not None]
+            return [self.loss_tracker.result(), *trackers, *(m.result() for *_, m in self.metrics.entries)]
+
+    # -- the steps ------------------------------------------------------------------------------------------------
+
+    def _forward(self, batch: Any, training: bool) -> tuple[Any, Any, list[Any]]:
+        x, y, sample_weight = batch
+        with collecting(training) as added:
+            outputs = self.model(x, training=training)
+        total, parts = self.loss(y, outputs, sample_weight)
+        total = total + sum(added) + sum(self.model._penalties())
+        return total, outputs, parts
+
+    def _train_step(self, batch: Any) -> None:
+        trained = self.model.trainable_variables
+        kept: dict[str, Any] = {}
+
+        def objective(values: list[Any]) -> tuple[Any, Any]:
+            with Frame(trained, values) as frame:
+                total, outputs, parts = self._forward(batch, training=True)
+                leaves, kept["structure"] = flatten(outputs)
+                kept["written"] = list(frame.written.values())
+                new = [frame.values[id(variable)] for variable in kept["written"]]
+            return total.astype("float32"), (total, [(value_of(x), mask_of(x)) for x in leaves], parts, new)
+
+        grads, (total, leaves, parts, new) = jax.grad(objective, has_aux=True)([v.value for v in trained])
+        for variable, value in zip(kept["written"], new, strict=True):
+            variable.assign(value)
+        assert self.model.optimizer is not None
+        self.model.optimizer.apply(grads, trained)
+        outputs = _pairs(kept["structure"], leaves)
+        self._update(batch, total, outputs, parts)
+
+    def _test_step(self, batch: Any) -> None:
+        with Frame() as scratch:
+            total, outputs, parts = self._forward(batch, training=False)
+        for variable in scratch.written.values():
+            variable.assign(scratch.values[id(variable)])
+        self._update(batch, total, outputs, parts)
+
+    def _update(self, batch: Any, total: Any, outputs: Any, parts: list[Any]) -> None:
+        x, y, sample_weight = batch
+        samples = leaves_of(x)[0].shape[0]
+        self.loss_tracker.update_state(total, sample_weight=samples)
+        for tracker, part in zip(self.loss.trackers, parts, strict=True):
+            if tracker is not None and part is not None:
+                tracker.update_state(part, sample_weight=samples)
+        self.metrics.update(y, outputs, sample_weight)
+
+    def _predict_values(self, values: list[Any], x: Any) -> Any:
+        with Frame(self.variables, values), collecting(False):
+            return map_leaves(value_of, self.model(x, training=False))
+
+    def reset(self) -> None:
+        """Start the metrics anew."""
+        trackers = [tracker for tracker in self.loss.trackers if tracker is not None]
+        for metric in (self.loss_tracker, *trackers, *(m for *_, m in self.metrics.entries)):
+            metric.reset_state()
+
+    def names(self) -> list[str]:
+        """The names of the results, in their order."""
+        trackers = [tracker.name for tracker in self.loss.trackers if tracker is not None]
+        return ["loss", *trackers, *(name for _, _, name, _ in self.metrics.entries)]
+
+
+def _pairs(structure: Any, leaves: list[Any]) -> Any:
+    return unflatten(structure, [with_mask(value, mask) for value, mask in leaves])

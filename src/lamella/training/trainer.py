@@ -1,0 +1,212 @@
+"""Trainer: the verbs of a model, each a few lines over the loop."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from lamella.core.errors import ArgumentError, NotBuiltError
+from lamella.training import loop
+from lamella.training.callbacks import History
+from lamella.training.data import adapt
+
+if TYPE_CHECKING:
+    from lamella.parts.optimizers import Optimizer
+
+
+class TrainerState:
+    """What training keeps on a model, apart from the attributes that its layers are found by."""
+
+    def __init__(self) -> None:
+        self.stop_training = False
+        self.optimizer: Optimizer | None = None
+        self.loss: Any = None
+        self.compiled: loop.Compiled | None = None
+        self.predictor: loop.Compiled | None = None
+        self.history: History | None = None
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> TrainerState:
+        return TrainerState()
+
+
+def _kept(name: str) -> Any:
+    """A property whose value lives in the trainer's state."""
+
+    def read(model: Trainer) -> Any:
+        return getattr(model._trainer, name)
+
+    def write(model: Trainer, value: Any) -> None:
+        setattr(model._trainer, name, value)
+
+    return property(read, write)
+
+
+class Trainer:
+    """What a model can do once it was compiled."""
+
+    _trainer: TrainerState
+    stop_training = _kept("stop_training")
+    optimizer = _kept("optimizer")
+    loss = _kept("loss")
+    history = _kept("history")
+
+    if TYPE_CHECKING:
+        name: str
+        variables: list[Any]
+        trainable_variables: list[Any]
+
+        def __call__(self, *args: Any, **kwargs: Any) -> Any: ...
+        def _penalties(self) -> list[Any]: ...
+        def fingerprint(self) -> Any: ...
+
+    def compile(
+        self,
+        optimizer: Any = "rmsprop",
+        loss: Any = None,
+        loss_weights: Any = None,
+        metrics: Any = None,
+        weighted_metrics: Any = None,
+        run_eagerly: bool = False,
+        steps_per_execution: int | None = None,
+        jit_compile: Any = "auto",
+        auto_scale_loss: bool = True,
+    ) -> None:
+        """Say how the model is trained: by which optimizer, towards which loss, watched by which metrics.
+
+        `loss`, `loss_weights` and `metrics` may be one thing, a list by the outputs' places or a dict by their
+        names. `steps_per_execution` is how many steps run in one call of the compiled program; by default as many
+        as give a live progress bar.
+        """
+        if run_eagerly:
+            raise ArgumentError(
+                "run_eagerly=True is not offered: a step is one compiled program.",
+                mend="jax.debug.print inside `call`",
+            )
+        kept = self._trainer
+        kept.compiled = loop.Compiled(
+            self, optimizer, loss, loss_weights, metrics, weighted_metrics, steps_per_execution
+        )
+        kept.optimizer, kept.loss = kept.compiled.optimizer, loss
+
+    @property
+    def compiled(self) -> bool:
+        """Whether `compile` was called."""
+        return self._trainer.compiled is not None
+
+    def _need_compiled(self) -> loop.Compiled:
+        if self._trainer.compiled is None:
+            raise NotBuiltError(
+                f"The model {self.name!r} was not compiled: there is no loss to train towards.",
+                mend="model.compile(optimizer='adam', loss='mse')",
+            )
+        return self._trainer.compiled
+
+    @property
+    def metrics(self) -> list[Any]:
+        """The loss tracker and the metrics."""
+        compiled = self._trainer.compiled
+        return [] if compiled is None else compiled.trackers()
+
+    @property
+    def metrics_names(self) -> list[str]:
+        """The names in the logs."""
+        return self._need_compiled().steps.names()
+
+    def reset_metrics(self) -> None:
+        """Start the metrics anew."""
+        if self._trainer.compiled is not None:
+            self._trainer.compiled.steps.reset()
+
+    def fit(
+        self,
+        x: Any = None,
+        y: Any = None,
+        batch_size: int | None = None,
+        epochs: int = 1,
+        verbose: Any = "auto",
+        callbacks: Any = None,
+        validation_split: float = 0.0,
+        validation_data: Any = None,
+        shuffle: bool = True,
+        class_weight: dict[int, float] | None = None,
+        sample_weight: Any = None,
+        initial_epoch: int = 0,
+        steps_per_epoch: int | None = None,
+        validation_steps: int | None = None,
+        validation_batch_size: int | None = None,
+        validation_freq: int = 1,
+    ) -> History:
+        """Train on arrays (first axis: samples) or on an iterable of batches; return the history of the logs.
+
+        The data is checked first: sizes, dtypes, NaN and the shapes of the inputs. `verbose`: 0 silent, 1 a live
+        bar, 2 a line an epoch; "auto" is 1 in a terminal.
+        """
+        plan = loop.Plan(
+            epochs=epochs,
+            initial_epoch=initial_epoch,
+            verbose=verbose,
+            steps_per_epoch=steps_per_epoch,
+            validation_steps=validation_steps,
+            validation_freq=validation_freq,
+        )
+        train, validation = loop.training_data(
+            x, y, sample_weight, class_weight, batch_size, shuffle, steps_per_epoch,
+            validation_split, validation_data, validation_batch_size or batch_size, validation_steps,
+        )  # fmt: skip
+        return loop.fit(self._need_compiled(), train, validation, callbacks, plan)
+
+    def evaluate(
+        self,
+        x: Any = None,
+        y: Any = None,
+        batch_size: int | None = None,
+        verbose: Any = "auto",
+        sample_weight: Any = None,
+        steps: int | None = None,
+        callbacks: Any = None,
+        return_dict: bool = False,
+    ) -> Any:
+        """Return the loss and the metrics on data: a list, a dict, or the loss alone if there are no metrics."""
+        data = adapt(x, y, sample_weight, batch_size, steps)
+        logs = loop.evaluate(self._need_compiled(), data, callbacks, verbose)
+        return logs if return_dict else loop.as_list(logs)
+
+    def predict(
+        self,
+        x: Any,
+        batch_size: int | None = None,
+        verbose: Any = 0,
+        steps: int | None = None,
+        callbacks: Any = None,
+    ) -> Any:
+        """Return the outputs for data, batch by batch, as NumPy arrays: (samples, ...) -> (samples, ...)."""
+        compiled = self._trainer.compiled or self._uncompiled()
+        return loop.predict(compiled, adapt(x, None, None, batch_size, steps), callbacks, verbose)
+
+    def _uncompiled(self) -> loop.Compiled:
+        """A stand-in for models that only predict."""
+        if self._trainer.predictor is None:
+            self._trainer.predictor = loop.Compiled(self, None, None, None, None, None, None)
+        return self._trainer.predictor
+
+    def train_on_batch(
+        self,
+        x: Any,
+        y: Any = None,
+        sample_weight: Any = None,
+        class_weight: dict[int, float] | None = None,
+        return_dict: bool = False,
+    ) -> Any:
+        """Run one step of training on one batch; return the logs, which go on from the last `reset_metrics`."""
+        data = loop.one_batch(x, y, sample_weight, class_weight)
+        logs = loop.on_batch(self._need_compiled(), data, training=True)
+        return logs if return_dict else loop.as_list(logs)
+
+    def test_on_batch(self, x: Any, y: Any = None, sample_weight: Any = None, return_dict: bool = False) -> Any:
+        """Evaluate one batch; return the logs, which go on from the last `reset_metrics`."""
+        logs = loop.on_batch(self._need_compiled(), loop.one_batch(x, y, sample_weight, None), training=False)
+        return logs if return_dict else loop.as_list(logs)
+
+    def predict_on_batch(self, x: Any) -> Any:
+        """Return the outputs for one batch, as NumPy arrays."""
+        data = loop.one_batch(x, None, None, None)
+        return loop.predict(self._trainer.compiled or self._uncompiled(), data, None, 0)

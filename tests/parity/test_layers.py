@@ -1,0 +1,129 @@
+"""Every layer beside Keras's: outputs, weights, shapes, configs, one step of training."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import keras
+import numpy as np
+import pytest
+
+import lamella
+from tests.parity.cases import CASES, Case
+
+LIMIT = 1e-5
+
+
+def data(case: Case, seed: int = 0) -> Any:
+    draw = np.random.default_rng(seed)
+
+    def one(shape: tuple[int, ...]) -> Any:
+        return draw.integers(0, case.ids, shape) if case.ids else draw.normal(size=shape).astype("float32")
+
+    return [one(shape) for shape in case.shape] if case.several else one(case.shape)
+
+
+def assert_close(ours: Any, theirs: Any) -> None:
+    ours, theirs = jax.tree.leaves(ours), jax.tree.leaves(theirs)
+    assert len(ours) == len(theirs)
+    for a, b in zip(map(np.asarray, ours), map(np.asarray, theirs), strict=True):
+        assert a.shape == b.shape and a.dtype == b.dtype
+        np.testing.assert_allclose(a, b, rtol=LIMIT, atol=LIMIT * max(1.0, float(np.abs(b).max(initial=0))))
+
+
+def pair(case: Case) -> tuple[Any, Any, Any]:
+    """Both layers, built on the same data, with Keras's weights in both (made random, so that none is zero)."""
+    x = data(case)
+    ours, theirs = case.make(lamella), case.make(keras)
+    ours(x), theirs(x)
+    draw = np.random.default_rng(1)
+    weights = [np.abs(draw.normal(size=w.shape)).astype("float32") * 0.3 + 0.1 for w in theirs.get_weights()]
+    theirs.set_weights(weights)
+    ours.set_weights(weights)
+    return ours, theirs, x
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_outputs_and_weights(case: Case) -> None:
+    ours, theirs, x = pair(case)
+    assert [w.shape for w in ours.weights] == [w.shape for w in theirs.weights]
+    assert [w.name for w in ours.weights] == [w.name for w in theirs.weights]
+    assert [w.name for w in ours.trainable_weights] == [w.name for w in theirs.trainable_weights]
+    assert ours.count_params() == theirs.count_params()
+    assert_close(ours(x), theirs(x))
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_training_mode(case: Case) -> None:
+    if "Dropout" in case.layer:
+        case = Case(case.layer, {**case.arguments, "seed": 3}, case.shape)
+    ours, theirs, x = pair(case)
+    assert_close(ours(x, training=True), theirs(x, training=True))
+    assert_close(ours.get_weights(), theirs.get_weights())
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_output_shape_with_unknown_batch(case: Case) -> None:
+    shapes = case.shape if case.several else [case.shape]
+    unknown = [(None, *shape[1:]) for shape in shapes]
+    argument = unknown if case.several else unknown[0]
+    ours, theirs = case.make(lamella), case.make(keras)
+    wanted = [tuple(t.shape) for t in keras.tree.flatten(theirs(_inputs(keras, case, unknown)))]
+    got = ours.compute_output_shape(argument)
+    assert (list(got) if isinstance(got, list) or isinstance(got[0], tuple) else [got]) == wanted
+    assert not ours.weights, "asking for a shape must not make weights"
+    symbols = ours(_inputs(lamella, case, unknown))
+    flat = symbols if isinstance(symbols, list | tuple) else [symbols]
+    assert [t.shape for t in flat] == wanted
+
+
+def _inputs(library: Any, case: Case, shapes: list[Any]) -> Any:
+    made = [library.Input(batch_shape=shape, dtype="int32" if case.ids else "float32") for shape in shapes]
+    return made if case.several else made[0]
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_config_round_trip(case: Case) -> None:
+    ours, theirs, x = pair(case)
+    config = ours.get_config()
+    twin = type(ours).from_config(config)
+    assert twin.get_config() == config
+    twin(x)
+    twin.set_weights(ours.get_weights())
+    assert_close(twin(x), ours(x))
+    missing = set(theirs.get_config()) - set(config) - ABSENT
+    assert not missing, f"Keras's config has {missing}"
+
+
+# Arguments of Keras that stand for quantization, LoRA, ragged tensors and the like, which are not there yet.
+ABSENT = {
+    "lora_rank",
+    "lora_alpha",
+    "quantization_config",
+    "registered_name",
+    "build_config",
+    "activity_regularizer",
+}
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_one_step_of_sgd(case: Case) -> None:
+    ours, theirs, x = pair(case)
+    results = []
+    for library, layer in ((lamella, ours), (keras, theirs)):
+        model = _model(library, case, layer)
+        model.compile(optimizer=library.optimizers.SGD(0.1), loss="mse")
+        target = np.zeros_like(np.asarray(jax.tree.leaves(model.predict(x, verbose=0))[0]))
+        loss = model.train_on_batch(x, target)
+        results.append((np.float32(loss), layer.get_weights()))
+    assert_close(*results)
+
+
+def _model(library: Any, case: Case, layer: Any) -> Any:
+    shapes = case.shape if case.several else [case.shape]
+    inputs = [library.Input(shape[1:], dtype="int32" if case.ids else "float32") for shape in shapes]
+    outputs = layer(inputs if case.several else inputs[0])
+    if isinstance(outputs, list | tuple):
+        outputs = outputs[0]
+    return library.Model(inputs, outputs)
