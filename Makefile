@@ -1,35 +1,48 @@
-# Set-up: `make demo` and `make test` are all there is. Each installs what it needs into .venv, once.
+# Every verb makes what it needs: a fresh machine with make and Python 3.11 or newer is enough.
+# Another Python: make test PYTHON=python3.12
+
 PYTHON ?= python3
-BIN := .venv/bin
+VENV := .venv
+BIN := $(VENV)/bin
+CHECKED := $(wildcard src tests benchmarks examples)
 
-.PHONY: demo test lint types bench docs clean
+.PHONY: help demo test lint types bench docs
+# two installers in one environment would tread on each other
+.NOTPARALLEL:
 
-demo: .venv/demo.stamp
+help:
+	@echo "make demo    train a small network on handwritten digits"
+	@echo "make test    all tests, doctests included"
+	@echo "make lint    ruff: rules and format"
+	@echo "make types   mypy, strict"
+	@echo "make bench   lamella's own overhead, per call and per step"
+	@echo "make docs    run every code block of the documentation"
+
+demo: $(VENV)/.installed-demo
 	$(BIN)/lamella demo
 
-test: .venv/test.stamp
+test: $(VENV)/.installed-test
 	$(BIN)/python -m pytest
 
-lint: .venv/dev.stamp
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
+lint: $(VENV)/.installed-dev
+	$(BIN)/ruff check $(CHECKED)
+	$(BIN)/ruff format --check $(CHECKED)
 
-types: .venv/dev.stamp
+types: $(VENV)/.installed-dev
 	$(BIN)/mypy
 
-bench: .venv/test.stamp
+bench: $(VENV)/.installed-test
 	$(BIN)/python benchmarks/overhead.py
 
-docs: .venv/test.stamp
-	$(BIN)/python -m pytest tests/test_docs.py -n 0
+docs: $(VENV)/.installed-test
+	$(BIN)/python -m pytest tests/test_docs.py
 
-clean:
-	rm -rf .venv dist build
+$(VENV)/.created:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "lamella needs Python 3.11 or newer, this is " + sys.version.split()[0] + ": make PYTHON=python3.11")'
+	$(PYTHON) -m venv $(VENV)
+	@touch $@
 
-$(BIN)/python:
-	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --upgrade pip
-
-.venv/%.stamp: $(BIN)/python pyproject.toml
-	$(BIN)/python -m pip install --quiet --editable '.[$*]'
-	touch $@
+# one stamp for each extra: installed again only when pyproject.toml changes
+$(VENV)/.installed-%: pyproject.toml | $(VENV)/.created
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[$*]'
+	@touch $@

@@ -107,7 +107,28 @@ ABSENT = {
 }
 
 
-@pytest.mark.parametrize("case", CASES, ids=str)
+WEIGHTLESS = {c.layer for c in CASES if not {"kernel_size", "units", "output_dim"} & set(c.arguments)} - {
+    "BatchNormalization",
+    "LayerNormalization",
+    "Bidirectional",
+    "TimeDistributed",
+}
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if not case.ids], ids=str)
+def test_gradient_of_inputs(case: Case) -> None:
+    ours, theirs, x = pair(case)
+
+    def slope(layer: Any) -> Any:
+        def total(x: Any) -> Any:
+            return sum((leaf**2).sum() for leaf in jax.tree.leaves(layer(x)))
+
+        return jax.grad(total)(jax.tree.map(jax.numpy.asarray, x))
+
+    assert_close(slope(ours), slope(theirs))
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if case.layer not in WEIGHTLESS], ids=str)
 def test_one_step_of_sgd(case: Case) -> None:
     ours, theirs, x = pair(case)
     results = []

@@ -56,7 +56,7 @@ class Configurable:
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         cls._fields = None
-        if cls.__module__.startswith("lamella."):
+        if cls.__module__.startswith("lamella.") and not cls.__name__.startswith("_"):
             _known[cls.keras_module, cls.__name__] = cls
         if "__init__" not in cls.__dict__ and "__annotations__" in cls.__dict__:
             cls.__signature__ = _signature(cls)  # type: ignore[attr-defined]
@@ -246,7 +246,8 @@ def _object_config(value: Any) -> dict[str, Any]:
 
 def _function_config(value: Any) -> Any:
     name = getattr(value, "__name__", type(value).__name__)
-    if value.__module__.startswith("lamella.") and "<" not in name:
+    registered = any(known is value for known in _registered.values())
+    if value.__module__.startswith("lamella.") and "<" not in name and not registered:
         return name
     return {
         "module": "builtins",
@@ -270,7 +271,7 @@ def deserialize(config: Any, custom_objects: Mapping[str, Any] | None = None) ->
 
 def _from_object_config(config: dict[str, Any]) -> Any:
     name, inner = config["class_name"], config.get("config", {})
-    if name == "__numpy__":
+    if name in ("__numpy__", "__tensor__"):
         return np.array(inner["value"], inner["dtype"])
     if name == "function":
         return lookup(str(inner), config.get("registered_name"))

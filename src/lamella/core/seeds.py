@@ -30,7 +30,7 @@ class SeedGenerator:
 
     def next(self) -> jax.Array:
         """Return a key, (2,) uint32, and move on."""
-        key = self.state.value
+        key: jax.Array = self.state.value
         self.state.assign(key + jnp.array([0, 1], "uint32"))
         return key
 

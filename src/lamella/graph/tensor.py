@@ -191,7 +191,9 @@ def suspect_batch_axis(error: WeightTooLargeError, symbols: list[SymbolicTensor]
             inner = f"({sample[1]},)" if len(sample) == 2 else str(sample[1:])
             product = " x ".join(map(str, sample))
             error.message += f"\n  {math.prod(sample):,} is {product}, all of input_shape={sample}."  # type: ignore[arg-type]
-            error.mend = f"input_shape={inner} if {sample[0]} is the number of samples: the batch axis is not part of it"
+            error.mend = (
+                f"input_shape={inner} if {sample[0]} is the number of samples: the batch axis is not part of it"
+            )
 
 
 def sources(symbols: list[SymbolicTensor]) -> list[SymbolicTensor]:

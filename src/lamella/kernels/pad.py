@@ -32,7 +32,7 @@ def crop(x: jax.Array, cropping: Pairs, data_format: str) -> jax.Array:
     return x[tuple(index)]
 
 
-def upsample(x: jax.Array, size: tuple[int, ...], data_format: str, interpolation: str = "nearest") -> jax.Array:
+def upsample(x: Any, size: tuple[int, ...], data_format: str, interpolation: str = "nearest") -> Any:
     """Spatial axes enlarged: (batch, *spatial, channels) -> (batch, *spatial times size, channels)."""
     first = _first(data_format)
     if interpolation == "nearest":

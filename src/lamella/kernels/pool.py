@@ -14,11 +14,9 @@ def _over_channels(sizes: tuple[int, ...], data_format: str) -> tuple[int, ...]:
     return (1, *sizes, 1) if data_format == "channels_last" else (1, 1, *sizes)
 
 
-def max_pool(
-    x: jax.Array, pool_size: tuple[int, ...], strides: tuple[int, ...], padding: str, data_format: str
-) -> Any:
+def max_pool(x: jax.Array, pool_size: tuple[int, ...], strides: tuple[int, ...], padding: str, data_format: str) -> Any:
     """The largest value of each window: (batch, *spatial, channels) -> (batch, *fewer, channels)."""
-    lowest: Any = -np.inf if jnp.issubdtype(x.dtype, jnp.floating) else jnp.iinfo(x.dtype).min
+    lowest: Any = -np.inf if jnp.issubdtype(x.dtype, jnp.floating) else np.iinfo(x.dtype).min
     window, steps = _over_channels(pool_size, data_format), _over_channels(strides, data_format)
     return lax.reduce_window(x, np.array(lowest, x.dtype), lax.max, window, steps, padding.upper())
 
@@ -29,7 +27,7 @@ def average_pool(
     """The mean of each window's real cells: (batch, *spatial, channels) -> (batch, *fewer, channels)."""
     window, steps = _over_channels(pool_size, data_format), _over_channels(strides, data_format)
 
-    def total(values: jax.Array) -> jax.Array:
+    def total(values: Any) -> Any:
         return lax.reduce_window(values, np.array(0, x.dtype), lax.add, window, steps, padding.upper())
 
     if padding == "valid":

@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from lamella.core.errors import ArgumentError
 from lamella.layers.layer import Layer
@@ -64,5 +65,7 @@ class Softmax(Layer):
     def call(self, inputs: Any, mask: Any = None) -> Any:
         axis = tuple(self.axis) if isinstance(self.axis, list | tuple) else self.axis
         if mask is not None:
-            inputs = jnp.where(mask, inputs, jnp.finfo(inputs.dtype).min / 2)
+            inputs = jnp.where(
+                mask, inputs, float(np.finfo("float16" if inputs.dtype == "float16" else "float32").min) / 2
+            )
         return jax.nn.softmax(inputs, axis=axis)

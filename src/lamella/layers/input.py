@@ -43,17 +43,6 @@ class InputLayer(Layer):
         """Pass the inputs on."""
         return inputs
 
-    def get_config(self) -> dict[str, Any]:
-        """Return the shape with the batch axis, the dtype and the name, as Keras does."""
-        return {
-            "batch_shape": list(self.batch_shape),
-            "dtype": self.input_dtype,
-            "sparse": False,
-            "ragged": False,
-            "name": self.name,
-            "optional": self.optional,
-        }
-
 
 def _batch_shape(shape: Any, batch_size: int | None, batch_shape: Any, first: Shape | None) -> Shape:
     if batch_shape is not None:

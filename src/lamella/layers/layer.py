@@ -208,7 +208,7 @@ class Layer(HasWeights, config.Configurable):
     def name(self, value: Any) -> None:
         if not isinstance(value, str):
             raise ReservedNameError(
-                f"{type(self).__name__} assigns {type(value).__name__} to self.name, which is the layer's name, a string.",
+                f"{type(self).__name__} assigns {type(value).__name__} to self.name, the layer's name, a string.",
                 mend="self.label = ...",
             )
         self._state.name = value

@@ -14,7 +14,7 @@ from lamella.layers.windows import check_windows_fit, tuple_of
 
 
 class Pooling(Layer):
-    """Windows over `rank` spatial axes reduced to one value each: (batch, *spatial, channels) -> (batch, *fewer, channels)."""
+    """Windows reduced to one value each: (batch, *spatial, channels) -> (batch, *fewer, channels)."""
 
     rank: ClassVar[int]
     kernel: ClassVar[Callable[..., Any]]

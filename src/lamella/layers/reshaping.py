@@ -59,7 +59,7 @@ class Reshape(Layer):
         if not is_symbolic(total) and (total % known if -1 in self.target_shape else total != known):
             raise ShapeError(
                 f"Reshape: a sample {describe(inputs.shape)} has {total:,} elements; "
-                f"target_shape={self.target_shape} needs {'a multiple of ' if -1 in self.target_shape else ''}{known:,}."
+                f"target_shape={self.target_shape} needs {'n times ' if -1 in self.target_shape else ''}{known:,}."
             )
         return inputs.reshape(inputs.shape[0], *self.target_shape)
 
@@ -73,7 +73,7 @@ class Permute(Layer):
         self.dims = tuple(self.dims)
         if sorted(self.dims) != list(range(1, len(self.dims) + 1)):
             raise ArgumentError(
-                f"Permute: dims must hold each of 1 to {len(self.dims)} once, got {self.dims}. The batch axis, 0, stays."
+                f"Permute: dims must hold each of 1 to {len(self.dims)} once, got {self.dims}. Axis 0 stays."
             )
         self.input_spec = InputSpec(ndim=len(self.dims) + 1)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax.numpy as jnp
 
@@ -23,7 +23,10 @@ class HasWeights:
     _trainable: bool
     name: str
     built: bool
-    variable_dtype: str
+    if TYPE_CHECKING:
+
+        @property
+        def variable_dtype(self) -> str: ...
 
     def add_weight(
         self,

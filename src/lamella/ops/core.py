@@ -182,7 +182,7 @@ def associative_scan(f: Callable[[Any, Any], Any], elems: Any, reverse: bool = F
 
 def custom_gradient(f: Callable[..., Any]) -> Callable[..., Any]:
     """Make `f(*args) -> (out, gradient)` a function of value out and gradient `gradient(upstream)`."""
-    graded: Callable[..., Any] = jax.custom_gradient(f)  # type: ignore[no-untyped-call]
+    graded: Callable[..., Any] = jax.custom_gradient(f)
     return op(functools.wraps(f)(graded))
 
 

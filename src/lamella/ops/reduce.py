@@ -241,10 +241,8 @@ def bincount(x: Any, weights: Any = None, minlength: int = 0, sparse: bool = Fal
     Inside a compiled function the length is `minlength`, for the largest number is not known there.
     """
     x, weights = array(x), None if weights is None else array(weights)
-    if isinstance(x, jax.core.Tracer):
-        length = minlength
-    else:
-        length = builtins.max(minlength, int(x.max()) + 1 if x.size else 0)
+    known = isinstance(x, jax.core.Tracer) or not x.size
+    length = minlength if known else builtins.max(minlength, int(x.max()) + 1)
     if x.ndim > 1:
         rows = (x,) if weights is None else (x, weights)
         return jax.vmap(lambda *row: jnp.bincount(*row, length=length))(*rows)

@@ -33,8 +33,8 @@ class Counts(NamedTuple):
 def count(y_true: Any, y_pred: Any, thresholds: Sequence[float], weights: Any, by_label: bool = False) -> Counts:
     """Count predictions above each threshold: (thresholds,), or (thresholds, labels) with `by_label`.
 
-    Each prediction goes into a bucket between thresholds, and buckets are summed from above: the cost does not
-    grow with the number of thresholds.
+    Each prediction goes into a bucket between thresholds, and buckets are summed from above: the cost hardly
+    grows with the number of thresholds.
     """
     y_true = (y_true > 0).astype(y_pred.dtype)
     order = np.argsort(thresholds, kind="stable")
@@ -58,7 +58,7 @@ def count(y_true: Any, y_pred: Any, thresholds: Sequence[float], weights: Any, b
 def aligned(
     y_true: Any, y_pred: Any, sample_weight: Any, top_k: int | None = None, class_id: int | None = None
 ) -> tuple[Any, Any, Any]:
-    """Return targets (floats), predictions and weights of one shape, narrowed to the best k and to one class."""
+    """Return targets, predictions and weights of one shape, narrowed to the best k and to one class."""
     y_pred = as_array(value_of(y_pred))
     y_pred = y_pred if jnp.issubdtype(y_pred.dtype, jnp.floating) else y_pred.astype(jnp.result_type(float))
     y_true, y_pred = same_rank(as_array(y_true).astype(y_pred.dtype), y_pred)
@@ -160,7 +160,7 @@ class _Share(DeclaredMetric):
 
     def result(self) -> Any:
         """Return the share: one, or one for each threshold."""
-        share = divide(self.true_positives.value, self.true_positives + self._mistakes)
+        share = divide(self.true_positives.value, self.true_positives.value + self._mistakes.value)
         return share[0] if len(self._edges) == 1 else share
 
 
@@ -350,11 +350,12 @@ class RecallAtPrecision(_AtBest):
 
 @metrics.register("auc")
 class AUC(_Curve):
-    """The area under the curve of right over wrong yeses ("ROC"), or of precision over recall ("PR", "PRGAIN").
+    """The area under a curve: of right over wrong yeses ("ROC"), of precision over recall ("PR", "PRGAIN").
 
-    The curve is known at `num_thresholds` points between 0 and 1 and is joined by lines ("interpolation"; Davis and
-    Goadrich, 2006, for "PR"), or taken from below ("minoring") or above ("majoring"). With `multi_label` each label
-    (last axis) has a curve of its own and the areas are averaged.
+    The curve is known at `num_thresholds` points between 0 and 1 and is joined by lines ("interpolation";
+    for "PR" as Davis and Goadrich, 2006), or taken from below ("minoring") or above ("majoring"). "PRGAIN"
+    takes the gains of Flach and Kull (2015), cut at 0. With `multi_label` each label (last axis) has a curve
+    of its own and the areas are averaged.
 
     >>> round(float(AUC()([0, 0, 1, 1], [0.0, 0.5, 0.3, 0.9])), 3)
     0.75
@@ -363,7 +364,7 @@ class AUC(_Curve):
     num_thresholds: int = 200
     curve: str = "ROC"
     summation_method: str = "interpolation"
-    name: str | None = None
+    name: Any = None
     dtype: Any = None
     thresholds: Any = None
     multi_label: bool = False

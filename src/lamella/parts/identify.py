@@ -22,7 +22,7 @@ def find(identifier: Any, registry: Registry, module: str) -> Any:
         found = found()
     if found is None or callable(found):
         return found
-    article = "an" if registry.kind[0] in "aeiou" else "a"
+    article = "An" if registry.kind[0] in "aeiou" else "A"
     raise ArgumentError(f"{article} {registry.kind} is a name, a config or a callable, got {identifier!r}.")
 
 
@@ -43,4 +43,4 @@ def _configured(config: dict[str, Any], registry: Registry, module: str) -> Any:
     if config.get("module") not in (None, "", module):
         return deserialize(config)
     found = _named(name, config.get("registered_name"), registry)
-    return found.from_config(inner) if inspect.isclass(found) else found
+    return found.from_config(inner) if hasattr(found, "from_config") else found

@@ -120,7 +120,7 @@ class Identity(Initializer):
     def __call__(self, shape: Any, dtype: Any = None) -> Any:
         if len(shape) != 2:
             raise ShapeError(f"Identity makes matrices; the shape is {tuple(shape)}.")
-        return self.gain * jnp.eye(*shape, dtype=standardize_dtype(dtype))
+        return self.gain * jnp.eye(shape[0], shape[1], dtype=standardize_dtype(dtype))
 
 
 class RandomInitializer(Initializer):
@@ -260,9 +260,9 @@ class VarianceScaling(_Scaled):
 class GlorotUniform(_Scaled):
     """Uniform, of variance `2 / (inputs + outputs)` (Glorot and Bengio, 2010)."""
 
-    scale: ClassVar[float] = 1.0
-    mode: ClassVar[str] = "fan_avg"
-    distribution: ClassVar[str] = "uniform"
+    scale = 1.0
+    mode = "fan_avg"
+    distribution = "uniform"
     seed: Any = None
     input_axes: Any = None
     output_axes: Any = None
@@ -272,9 +272,9 @@ class GlorotUniform(_Scaled):
 class GlorotNormal(_Scaled):
     """Truncated normal, of variance `2 / (inputs + outputs)` (Glorot and Bengio, 2010)."""
 
-    scale: ClassVar[float] = 1.0
-    mode: ClassVar[str] = "fan_avg"
-    distribution: ClassVar[str] = "truncated_normal"
+    scale = 1.0
+    mode = "fan_avg"
+    distribution = "truncated_normal"
     seed: Any = None
     input_axes: Any = None
     output_axes: Any = None
@@ -284,9 +284,9 @@ class GlorotNormal(_Scaled):
 class HeUniform(_Scaled):
     """Uniform, of variance `2 / inputs`: made for relu (He et al., 2015)."""
 
-    scale: ClassVar[float] = 2.0
-    mode: ClassVar[str] = "fan_in"
-    distribution: ClassVar[str] = "uniform"
+    scale = 2.0
+    mode = "fan_in"
+    distribution = "uniform"
     seed: Any = None
     input_axes: Any = None
     output_axes: Any = None
@@ -296,9 +296,9 @@ class HeUniform(_Scaled):
 class HeNormal(_Scaled):
     """Truncated normal, of variance `2 / inputs`: made for relu (He et al., 2015)."""
 
-    scale: ClassVar[float] = 2.0
-    mode: ClassVar[str] = "fan_in"
-    distribution: ClassVar[str] = "truncated_normal"
+    scale = 2.0
+    mode = "fan_in"
+    distribution = "truncated_normal"
     seed: Any = None
     input_axes: Any = None
     output_axes: Any = None
@@ -308,9 +308,9 @@ class HeNormal(_Scaled):
 class LecunUniform(_Scaled):
     """Uniform, of variance `1 / inputs` (LeCun et al., 1998)."""
 
-    scale: ClassVar[float] = 1.0
-    mode: ClassVar[str] = "fan_in"
-    distribution: ClassVar[str] = "uniform"
+    scale = 1.0
+    mode = "fan_in"
+    distribution = "uniform"
     seed: Any = None
     input_axes: Any = None
     output_axes: Any = None
@@ -320,9 +320,9 @@ class LecunUniform(_Scaled):
 class LecunNormal(_Scaled):
     """Truncated normal, of variance `1 / inputs`: made for selu (Klambauer et al., 2017)."""
 
-    scale: ClassVar[float] = 1.0
-    mode: ClassVar[str] = "fan_in"
-    distribution: ClassVar[str] = "truncated_normal"
+    scale = 1.0
+    mode = "fan_in"
+    distribution = "truncated_normal"
     seed: Any = None
     input_axes: Any = None
     output_axes: Any = None

@@ -99,6 +99,8 @@ def apply_mask(sample_weight: Any, mask: Any, dtype: Any, reduction: str | None)
     if sample_weight is None:
         return visible
     visible, sample_weight = same_rank(visible, as_array(sample_weight, dtype))
+    if 0 < sample_weight.ndim < visible.ndim:
+        sample_weight = sample_weight.reshape(sample_weight.shape + (1,) * (visible.ndim - sample_weight.ndim))
     return visible * sample_weight
 
 
@@ -107,6 +109,7 @@ def divide(x: Any, y: Any) -> Any:
     return jnp.where(y == 0, 0.0, x / jnp.where(y == 0, 1.0, y))
 
 
+@losses.register()
 class LossFunctionWrapper(Loss):
     """A loss from a function of targets and predictions; other keywords go to the function."""
 

@@ -189,7 +189,7 @@ def sparse_categorical_crossentropy(
     others = tuple(dim for index, dim in enumerate(y_pred.shape) if index != axis % y_pred.ndim)
     if ids.ndim != len(others) or any(a != b for a, b in zip(ids.shape, others, strict=True)):
         raise ShapeError(
-            f"y_true must hold class numbers of shape {others} beside y_pred {y_pred.shape}, got {ids.shape}.",
+            f"y_true must be class numbers of shape {others} beside y_pred {y_pred.shape}, got {ids.shape}.",
             mend="loss='categorical_crossentropy'" if ids.ndim == y_pred.ndim else None,
         )
     counted = (ids >= 0) & (ids < y_pred.shape[axis]) & (True if ignore_class is None else ids != ignore_class)
@@ -220,7 +220,7 @@ def binary_focal_crossentropy(
     label_smoothing: float = 0.0,
     axis: Any = -1,
 ) -> Any:
-    """Binary cross-entropy that counts what is well predicted less, by `(1 - p)**gamma` (Lin et al., 2018)."""
+    """Binary cross-entropy that counts what is well predicted less, by `(1 - p)**gamma` (Lin, 2018)."""
     y_true, y_pred = _pair(y_true, y_pred)
     y_true = y_true * (1.0 - label_smoothing) + 0.5 * label_smoothing
     p = jax.nn.sigmoid(y_pred) if from_logits else y_pred

@@ -343,7 +343,7 @@ class CategoricalFocalCrossentropy(DeclaredLoss):
 
 @losses.register()
 class CategoricalGeneralizedCrossEntropy(DeclaredLoss):
-    """Between cross-entropy (q near 0) and absolute error (q = 1), for noisy classes (Zhang, Sabuncu, 2018)."""
+    """Between cross-entropy (q near 0) and absolute error (q = 1), for noisy classes (Zhang et al., 2018)."""
 
     q: float = 0.5
     reduction: str | None = MEAN

@@ -15,9 +15,11 @@ from lamella.core.naming import automatic_name, snake_case
 from lamella.core.registry import Registry
 from lamella.core.settings import floatx
 from lamella.core.variable import Variable, pure
-from lamella.parts import initializers, loss_functions
+from lamella.parts import initializers
 from lamella.parts.identify import find
 from lamella.parts.loss import apply_mask, divide
+from lamella.parts.loss_functions import losses
+from lamella.parts.metric_functions import functions
 from lamella.parts.shapes import as_array, same_rank
 
 metrics = Registry("metric")
@@ -25,9 +27,9 @@ metrics = Registry("metric")
 
 @metrics.register("metric")
 class Metric(Configurable):
-    """A number that follows a run: `update_state` takes a batch in, `result` answers, `reset_state` starts anew.
+    """A number that follows a run: `update_state` takes a batch, `result` answers, `reset_state` forgets.
 
-    A subclass makes its variables with `add_variable` and reads and assigns them; that works in compiled steps too.
+    A subclass makes its variables with `add_variable`, reads and assigns them, in compiled steps too.
 
     >>> class Largest(Metric):
     ...     def __init__(self, **kwargs):
@@ -207,10 +209,8 @@ class Averaged(DeclaredMetric):
         self.count.assign_add(jnp.sum(weights))
 
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
-        """Take a batch in; a mask that comes with the predictions is counted where there are weights."""
-        mask = mask_of(y_pred)
-        if sample_weight is not None:
-            sample_weight = apply_mask(sample_weight, mask, self.dtype, "sum")
+        """Take a batch in; what a mask that comes with the predictions hides is not counted."""
+        sample_weight = apply_mask(sample_weight, mask_of(y_pred), self.dtype, "sum")
         self.add(self.values(as_array(y_true), as_array(value_of(y_pred))), sample_weight)
 
     def result(self) -> Any:
@@ -239,7 +239,7 @@ class MeanMetricWrapper(Averaged):
     """The mean of a function of targets and predictions; other keywords go to the function."""
 
     def __init__(self, fn: Any, name: str | None = None, dtype: Any = None, **kwargs: Any) -> None:
-        self.fn = loss_functions.losses[fn] if isinstance(fn, str) else fn
+        self.fn = _function(fn)
         self._keywords = kwargs
         self._prepare(name, dtype)
         self._make_state()
@@ -247,9 +247,14 @@ class MeanMetricWrapper(Averaged):
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Self:
         """Make a metric from `get_config`'s answer."""
-        fn = find(config["fn"], loss_functions.losses, "keras.metrics")
-        return cls(**{**config, "fn": fn})
+        return cls(**{**config, "fn": _function(config["fn"])})
 
     def values(self, y_true: Any, y_pred: Any) -> Any:
         """Return the function's values."""
         return self.fn(y_true, y_pred, **self._keywords)
+
+
+def _function(given: Any) -> Any:
+    """Return the function that a name, a config or a callable stands for: a metric's or a loss's."""
+    name = given.get("config") if isinstance(given, dict) else given
+    return find(given, functions if isinstance(name, str) and name in functions else losses, "keras.metrics")

@@ -7,8 +7,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from lamella.parts.loss_functions import class_ids, losses
+from lamella.core.registry import Registry
+from lamella.parts.loss_functions import class_ids, cosine_similarity
 from lamella.parts.shapes import as_array, same_rank
+
+functions = Registry("metric function")
 
 
 def _pair(y_true: Any, y_pred: Any) -> tuple[Any, Any]:
@@ -19,16 +22,16 @@ def _float(matches: Any) -> Any:
     return matches.astype(jnp.result_type(float))
 
 
-@losses.register()
+@functions.register()
 def accuracy(y_true: Any, y_pred: Any) -> Any:
     """(..., d) twice -> (...) how often they are equal."""
     y_true, y_pred = _pair(y_true, y_pred)
     return jnp.mean(_float(y_true == y_pred), axis=-1)
 
 
-@losses.register()
+@functions.register()
 def binary_accuracy(y_true: Any, y_pred: Any, threshold: float = 0.5) -> Any:
-    """(..., d) 0 or 1, and probabilities -> (...) how often the probability is on the right side of the threshold.
+    """(..., d) 0 or 1, and probabilities -> (...) how often these are on the right side.
 
     >>> round(float(binary_accuracy([1, 0, 1], [0.9, 0.8, 0.7])), 3)
     0.667
@@ -37,27 +40,27 @@ def binary_accuracy(y_true: Any, y_pred: Any, threshold: float = 0.5) -> Any:
     return jnp.mean(_float(y_true.astype(y_pred.dtype) == (y_pred > threshold).astype(y_pred.dtype)), axis=-1)
 
 
-@losses.register()
+@functions.register()
 def categorical_accuracy(y_true: Any, y_pred: Any) -> Any:
     """(..., classes) one-hot targets and scores -> (...) 1 where the best score is the target's."""
     y_true, y_pred = _pair(y_true, y_pred)
     return _float(jnp.argmax(y_true, axis=-1) == jnp.argmax(y_pred, axis=-1))
 
 
-@losses.register()
+@functions.register()
 def sparse_categorical_accuracy(y_true: Any, y_pred: Any) -> Any:
     """(...) class numbers, (..., classes) scores -> (...) 1 where the best score is the target's."""
     y_pred = as_array(y_pred)
     return _float(class_ids(y_true, y_pred) == jnp.argmax(y_pred, axis=-1))
 
 
-@losses.register()
+@functions.register()
 def top_k_categorical_accuracy(y_true: Any, y_pred: Any, k: int = 5) -> Any:
     """(..., classes) one-hot targets and scores -> (...) 1 where the target is among the k best scores."""
     return sparse_top_k_categorical_accuracy(jnp.argmax(as_array(y_true), axis=-1), y_pred, k)
 
 
-@losses.register()
+@functions.register()
 def sparse_top_k_categorical_accuracy(y_true: Any, y_pred: Any, k: int = 5, from_sorted_ids: bool = False) -> Any:
     """(...) class numbers, (..., classes) scores -> (...) 1 where the target is among the k best scores.
 
@@ -73,7 +76,7 @@ def sparse_top_k_categorical_accuracy(y_true: Any, y_pred: Any, k: int = 5, from
 
 def cosine(y_true: Any, y_pred: Any, axis: Any = -1) -> Any:
     """(..., d) twice -> (...) the cosine of the angle between the vectors."""
-    return -losses["cosine_similarity"](y_true, y_pred, axis)
+    return -cosine_similarity(y_true, y_pred, axis)
 
 
 def _centred(y_true: Any, y_pred: Any, axis: Any) -> tuple[Any, Any, Any, Any]:
@@ -82,7 +85,7 @@ def _centred(y_true: Any, y_pred: Any, axis: Any) -> tuple[Any, Any, Any, Any]:
     return y_true - means[0], y_pred - means[1], *(jnp.squeeze(mean, axis) for mean in means)
 
 
-@losses.register()
+@functions.register()
 def pearson_correlation(y_true: Any, y_pred: Any, axis: Any = -1) -> Any:
     """(..., d) twice -> (...) the correlation along an axis; NaN where one of the two does not vary."""
     a, b, *_ = _centred(y_true, y_pred, axis)
@@ -90,7 +93,7 @@ def pearson_correlation(y_true: Any, y_pred: Any, axis: Any = -1) -> Any:
     return jnp.sum(a * b, axis=axis) / spread
 
 
-@losses.register()
+@functions.register()
 def concordance_correlation(y_true: Any, y_pred: Any, axis: Any = -1) -> Any:
     """(..., d) twice -> (...) the agreement with the line y = x (Lin, 1989); 1 is full agreement."""
     a, b, mean_a, mean_b = _centred(y_true, y_pred, axis)

@@ -187,9 +187,7 @@ class SGD(Optimizer):
     Sutskever et al., "On the importance of initialization and momentum in deep learning", ICML 2013.
     """
 
-    def __init__(
-        self, learning_rate: Any = 0.01, momentum: float = 0.0, nesterov: bool = False, **kwargs: Any
-    ) -> None:
+    def __init__(self, learning_rate: Any = 0.01, momentum: float = 0.0, nesterov: bool = False, **kwargs: Any) -> None:
         super().__init__(learning_rate, **kwargs)
         if not 0 <= momentum <= 1:
             raise ArgumentError(f"SGD: momentum lies between 0 and 1, got {momentum}.")
@@ -212,7 +210,7 @@ class Adam(Optimizer):
     Kingma and Ba, "Adam: A Method for Stochastic Optimization", ICLR 2015; `amsgrad`: Reddi et al., ICLR 2018.
     """
 
-    slots = ("momentum", "velocity")
+    slots: ClassVar[tuple[str, ...]] = ("momentum", "velocity")
 
     def __init__(
         self,
@@ -312,7 +310,11 @@ class Adagrad(Optimizer):
     slots = ("accumulator",)
 
     def __init__(
-        self, learning_rate: Any = 0.001, initial_accumulator_value: float = 0.1, epsilon: float = 1e-7, **kwargs: Any
+        self,
+        learning_rate: Any = 0.001,
+        initial_accumulator_value: float = 0.1,
+        epsilon: float = 1e-7,
+        **kwargs: Any,
     ) -> None:
         super().__init__(learning_rate, **kwargs)
         self.initial_accumulator_value, self.epsilon = initial_accumulator_value, epsilon

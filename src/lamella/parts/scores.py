@@ -1,4 +1,4 @@
-"""Metrics of whole classes and outputs: F-scores, the coefficient of determination, intersection over union."""
+"""Metrics of whole classes and outputs: F-scores, R squared, intersection over union."""
 
 from __future__ import annotations
 
@@ -84,7 +84,11 @@ class F1Score(FBetaScore):
     """
 
     def __init__(
-        self, average: str | None = None, threshold: float | None = None, name: str = "f1_score", dtype: Any = None
+        self,
+        average: str | None = None,
+        threshold: float | None = None,
+        name: str = "f1_score",
+        dtype: Any = None,
     ) -> None:
         self.average, self.beta, self.threshold, self.name, self.dtype = average, 1.0, threshold, name, dtype
         self.__post_init__()
@@ -94,7 +98,7 @@ class F1Score(FBetaScore):
 class R2Score(DeclaredMetric):
     """The share of the targets' variance that is predicted: (batch, outputs) twice; 1 is perfect.
 
-    Outputs are averaged ("uniform_average"), averaged by their variance ("variance_weighted_average") or not (None);
+    Outputs are averaged ("uniform_average"), averaged by variance ("variance_weighted_average") or not (None);
     `num_regressors` > 0 adjusts for the number of inputs.
     """
 

@@ -134,7 +134,8 @@ def training_data(
         raise DataError("class_weight needs the targets as arrays.", mend="sample weights in the batches: (x, y, w)")
     if validation is not None:
         parts = validation if isinstance(validation, tuple) else (validation,)
-        held = adapt(parts[0], *(*parts[1:], None, None)[:2], validation_batch_size or 32, validation_steps)
+        held_x, held_y, held_weights = (*parts, None, None)[:3]
+        held = adapt(held_x, held_y, held_weights, validation_batch_size or 32, validation_steps)
         return train, held
     if split:
         if not isinstance(train, ArrayData):
@@ -201,7 +202,8 @@ def _pass(compiled: Compiled, steps: Steps, data: Data, events: CallbackList, pr
     run = steps.train if mode == "train" else steps.test
     results: list[Any] = []
     batch = 0
-    for block in data.blocks(1 if events.per_batch else compiled.steps_per_execution or _STEPS_A_CALL):
+    most = compiled.steps_per_execution or (_STEPS_A_CALL if steps.loops_well else 1)
+    for block in data.blocks(1 if events.per_batch else most):
         events(f"on_{mode}_batch_begin", batch, {})
         results = run(block.arrays, block.steps)
         batch += block.steps

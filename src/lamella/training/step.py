@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 from jax import lax
 
+from lamella import kernels
 from lamella.core.masked import mask_of, value_of, with_mask
 from lamella.core.structure import flatten, leaves_of, map_leaves, unflatten
 from lamella.core.variable import Frame, Variable, discover
@@ -31,6 +32,7 @@ class Steps:
         self._test = self._compiled(self._test_step)
         self._predict = jax.jit(self._predict_values)
         self._structure: Any = None
+        self.loops_well = True
 
     def gather(self, batch: Any, training: bool) -> None:
         """Find every variable that a step reads or writes: the model's, and any other that its call meets."""
@@ -66,8 +68,9 @@ class Steps:
             with Frame():
                 return forward(x)
 
-        values = jax.eval_shape(traced, x)
-        outputs = unflatten(self._structure, values)
+        jaxpr, specs = jax.make_jaxpr(traced, return_shape=True)(x)
+        self.loops_well = kernels.loops_well(jaxpr)
+        outputs = unflatten(self._structure, specs)
         if y is not None:
             self.metrics.build(y, outputs)
         if training and self.model.optimizer is not None:
