@@ -101,8 +101,13 @@ class CompiledMetrics:
                         continue
                     shapes = tuple(targets[place].shape), tuple(value_of(predictions[place]).shape)
                     metric, name = _metric(entry, *shapes)
+                    if hasattr(metric, "build") and not metric.variables:
+                        metric.build(*shapes)
                     prefix = f"{self.names[place]}_" if len(self.names) > 1 else ""
-                    self.entries.append((place, bool(weighted), prefix + name, metric))
+                    taken = prefix + name in (known for _, _, known, _ in self.entries)
+                    self.entries.append(
+                        (place, bool(weighted), f"{prefix}weighted_{name}" if taken else prefix + name, metric)
+                    )
 
     def update(self, y: Any, outputs: Any, sample_weight: Any) -> None:
         """Take a batch into the metrics' states."""
@@ -110,11 +115,7 @@ class CompiledMetrics:
         targets = _aligned(y, predictions, self.names, "y")
         weights = _aligned(sample_weight, predictions, self.names, "sample_weight", spread=True)
         for place, weighted, _, metric in self.entries:
-            prediction = predictions[place]
-            weight = weights[place] if weighted else None
-            if weight is not None and mask_of(prediction) is not None:
-                weight = weight * mask_of(prediction).astype("float32")
-            metric.update_state(targets[place], value_of(prediction), weight)
+            metric.update_state(targets[place], predictions[place], weights[place] if weighted else None)
 
 
 def _listed(given: Any, names: Sequence[str], what: str) -> list[list[Any]]:

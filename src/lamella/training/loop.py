@@ -118,31 +118,31 @@ def _unique(names: list[str]) -> list[str]:
 
 
 def training_data(
-    x: Any, y: Any, sample_weight: Any, class_weight: Any, batch_size: int | None, shuffle: bool, steps: int | None,
-    split: float, validation: Any, validation_batch_size: int | None, validation_steps: int | None,
-) -> tuple[Data, Data | None]:  # fmt: skip
-    """Return the training data and the validation data, checked."""
-    train = adapt(x, y, sample_weight, batch_size, steps, shuffle)
+    train: Data,
+    class_weight: dict[int, float] | None,
+    split: float,
+    validation: Any,
+    batch_size: int,
+    steps: int | None,
+) -> tuple[Data, Data | None]:
+    """Return the training data and the validation data, checked; class weights are for training alone."""
+    held = None
     if isinstance(train, ArrayData):
         check_finite(train.x, "x")
         check_finite(train.y, "y")
-        if class_weight:
-            train = ArrayData(
-                train.x, train.y, class_weights(train.y, train.weights, class_weight), batch_size, shuffle
-            )
-    elif class_weight:
-        raise DataError("class_weight needs the targets as arrays.", mend="sample weights in the batches: (x, y, w)")
+    elif split or class_weight:
+        name = "validation_split" if split else "class_weight"
+        raise DataError(
+            f"{name} needs arrays.", mend="validation_data=..., or sample weights in the batches: (x, y, w)"
+        )
     if validation is not None:
-        parts = validation if isinstance(validation, tuple) else (validation,)
-        held_x, held_y, held_weights = (*parts, None, None)[:3]
-        held = adapt(held_x, held_y, held_weights, validation_batch_size or 32, validation_steps)
-        return train, held
-    if split:
-        if not isinstance(train, ArrayData):
-            raise DataError("validation_split needs arrays.", mend="validation_data=...")
-        rest, held_out = train.split(split)
-        return rest, held_out
-    return train, None
+        x, y, weights = (*(validation if isinstance(validation, tuple) else (validation,)), None, None)[:3]
+        held = adapt(x, y, weights, batch_size, steps)
+    elif split and isinstance(train, ArrayData):
+        train, held = train.split(split)
+    if class_weight and isinstance(train, ArrayData):
+        train.weights = class_weights(train.y, train.weights, class_weight)
+    return train, held
 
 
 def one_batch(x: Any, y: Any, sample_weight: Any, class_weight: Any) -> ArrayData:
@@ -150,7 +150,7 @@ def one_batch(x: Any, y: Any, sample_weight: Any, class_weight: Any) -> ArrayDat
     size = max((len(leaf) for leaf in leaves_of(x)), default=1)
     data = ArrayData(x, y, sample_weight, size)
     if class_weight:
-        data = ArrayData(x, y, class_weights(data.y, data.weights, class_weight), size)
+        data.weights = class_weights(data.y, data.weights, class_weight)
     return data
 
 

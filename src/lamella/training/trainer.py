@@ -148,11 +148,10 @@ class Trainer:
             validation_steps=validation_steps,
             validation_freq=validation_freq,
         )
-        train, validation = loop.training_data(
-            x, y, sample_weight, class_weight, batch_size, shuffle, steps_per_epoch,
-            validation_split, validation_data, validation_batch_size or batch_size, validation_steps,
-        )  # fmt: skip
-        return loop.fit(self._need_compiled(), train, validation, callbacks, plan)
+        data = adapt(x, y, sample_weight, batch_size, steps_per_epoch, shuffle)
+        size = validation_batch_size or batch_size or 32
+        train, held = loop.training_data(data, class_weight, validation_split, validation_data, size, validation_steps)
+        return loop.fit(self._need_compiled(), train, held, callbacks, plan)
 
     def evaluate(
         self,
