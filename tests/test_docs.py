@@ -94,7 +94,7 @@ def namespace(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, object]]:
     """A module of its own for a document, in a process as good as new, with the settings put back afterwards."""
     module = types.ModuleType("document")
     monkeypatch.setitem(sys.modules, "document", module)
-    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("COLUMNS", "110")
     before = replace(settings)
     lamella.clear_session()
     lamella.utils.set_random_seed(0)

@@ -210,15 +210,18 @@ def places(variables: Sequence[Variable], among: Sequence[Variable]) -> list[int
 
 def discover(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> tuple[list[Variable], list[Variable]]:
     """Return the variables that fn reads, and those it writes, by tracing it without computing anything."""
-    frame = Frame()
+    seen: dict[int, Variable] = {}
+    written: dict[int, Variable] = {}
 
     def traced(*inputs: Any) -> Any:
-        with frame:
-            return jax.tree.leaves(fn(*inputs, **kwargs))
+        with Frame() as frame:
+            out = jax.tree.leaves(fn(*inputs, **kwargs))
+        seen.update(frame.seen)
+        written.update(frame.written)
+        return out
 
     jax.eval_shape(traced, *args)
-    touched = {**frame.seen, **frame.written}
-    return list(touched.values()), list(frame.written.values())
+    return list({**seen, **written}.values()), list(written.values())
 
 
 @contextmanager

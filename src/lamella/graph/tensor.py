@@ -7,6 +7,8 @@ import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import jax.numpy as jnp
+
 from lamella.core.axes import Dim, Shape, describe, shown
 from lamella.core.dtypes import standardize_dtype
 from lamella.core.errors import SymbolicValueError, WeightTooLargeError
@@ -70,6 +72,11 @@ class SymbolicTensor(ArrayLike):
 
     def __lamella_apply__(self, function: Callable[..., Any], args: Any, kwargs: Any) -> Any:
         return apply(Op(function), args, kwargs)
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
+        if method != "__call__" or not hasattr(jnp, ufunc.__name__):
+            return self._no_values()
+        return apply(Op(getattr(jnp, ufunc.__name__)), inputs, kwargs)
 
     def _no_values(self, *_: Any, **__: Any) -> Any:
         raise SymbolicValueError(

@@ -12,7 +12,7 @@ import jax
 from jax.errors import InconclusiveDimensionOperation
 
 from lamella.core.axes import BATCH, Dim, is_symbolic, symbol
-from lamella.core.errors import LamellaError, SymbolicBranchError, is_user_file, user_line
+from lamella.core.errors import LamellaError, ShapeError, SymbolicBranchError, is_user_file, user_line
 from lamella.core.masked import mask_of, value_of, with_mask
 from lamella.core.structure import flatten, unflatten
 from lamella.core.variable import Frame
@@ -32,16 +32,17 @@ def trace(call: Callable[[list[Any]], Any], pairs: list[Pair], what: str) -> Any
     """
     try:
         return _settled(_evaluate(call, pairs))
-    except LamellaError:
-        raise
     except Exception as error:
         if branched_in_python(error):
             raise branch_error(error, what) from error
-        for attempt in (_with_axes_unified, _with_concrete_sizes):
-            answer = attempt(call, pairs)
-            if answer is not None:
-                return answer
-        raise
+        answer = None
+        if not isinstance(error, LamellaError) or isinstance(error, ShapeError):
+            answer = _with_axes_unified(call, pairs)
+        if answer is None and not isinstance(error, LamellaError):
+            answer = _with_concrete_sizes(call, pairs)
+        if answer is None:
+            raise
+        return answer
 
 
 def _evaluate(call: Callable[[list[Any]], Any], pairs: list[Pair]) -> Any:

@@ -23,7 +23,9 @@ def applies(layer: Layer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool
     if len(args) != 1 or (kwargs and tuple(kwargs) != ("training",)):
         return False
     x = args[0]
-    if not (type(x) is np.ndarray or (isinstance(x, jax.Array) and not isinstance(x, Tracer))):
+    if not (
+        (type(x) is np.ndarray and x.dtype.kind in "biufcV") or (isinstance(x, jax.Array) and not isinstance(x, Tracer))
+    ):
         return False
     return not in_frame() and compilable(layer) and not under_jit()
 

@@ -32,14 +32,14 @@ class Merge(Layer):
         return reduce(jnp.logical_or, previous_mask)
 
 
-def several(layer: Layer, inputs: Any) -> list[Any]:
-    """Return the inputs as a list of at least one, of one batch size."""
+def several(layer: Layer, inputs: Any, one_batch: bool = True) -> list[Any]:
+    """Return the inputs as a list of at least one, of one batch size unless said otherwise."""
     if not isinstance(inputs, list | tuple) or not inputs:
         raise ArgumentError(
             f"{type(layer).__name__} takes a list of tensors.", mend=f"{type(layer).__name__}()([a, b])"
         )
     batches = {str(x.shape[0]) for x in inputs if x.ndim and not is_symbolic(x.shape[0])}
-    if len(batches) > 1:
+    if one_batch and len(batches) > 1:
         shapes = ", ".join(describe(x.shape) for x in inputs)
         raise ShapeError(f"{type(layer).__name__}: the inputs have different batch sizes: {shapes}.")
     return list(inputs)
@@ -117,7 +117,7 @@ class Concatenate(Merge):
     axis: int = -1
 
     def call(self, inputs: Any) -> Any:
-        arrays = several(self, inputs)
+        arrays = several(self, inputs, one_batch=self.axis != 0)
         rank = arrays[0].ndim
         for axis in range(rank):
             sizes = {str(x.shape[axis]) for x in arrays if x.ndim == rank and not is_symbolic(x.shape[axis])}
