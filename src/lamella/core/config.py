@@ -58,8 +58,7 @@ class Configurable:
         cls._fields = None
         if cls.__module__.startswith("lamella.") and not cls.__name__.startswith("_"):
             _known[cls.keras_module, cls.__name__] = cls
-        if "__init__" not in cls.__dict__ and "__annotations__" in cls.__dict__:
-            cls.__signature__ = _signature(cls)  # type: ignore[attr-defined]
+        cls.__signature__ = _signature(cls)  # type: ignore[attr-defined]
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         self = super().__new__(cls)
@@ -156,6 +155,10 @@ def _annotated(cls: type) -> Iterator[tuple[str, Any]]:
 
 
 def _signature(cls: type) -> inspect.Signature:
+    """Return what the constructor takes: the declared fields, or the arguments of an `__init__` of its own."""
+    if cls.__init__ not in _generic_inits:  # type: ignore[misc]
+        own = inspect.signature(cls.__init__)  # type: ignore[misc]
+        return own.replace(parameters=list(own.parameters.values())[1:])
     kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
     fields = [inspect.Parameter(name, kind, default=default) for name, default in dict(_annotated(cls)).items()]
     fields.sort(key=lambda parameter: parameter.default is not MISSING)

@@ -49,7 +49,7 @@ class ArrayLike:
     """A thing that has its array in `value` and behaves as that array in arithmetic and in jnp."""
 
     __array_priority__ = 100
-    __array_ufunc__ = None
+    __array_ufunc__: Any = None
     value: Any
 
     def __jax_array__(self) -> Any:

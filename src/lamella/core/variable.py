@@ -14,6 +14,7 @@ from typing import Any, Self
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jax.extend.core import unsafe_am_i_under_a_jit_DO_NOT_USE as _under_jit  # type: ignore[attr-defined]
 
 from lamella.core.dtypes import is_float, standardize_dtype
@@ -23,6 +24,7 @@ from lamella.core.operators import ArrayLike
 
 _frame: ContextVar[Frame | None] = ContextVar("lamella_frame", default=None)
 _autocast: ContextVar[str | None] = ContextVar("lamella_autocast", default=None)
+_eager: ContextVar[bool] = ContextVar("lamella_eager", default=False)
 _abstract: ContextVar[bool] = ContextVar("lamella_abstract", default=False)
 
 
@@ -63,7 +65,7 @@ class Variable(ArrayLike):
         frame = _frame.get()
         if frame is not None:
             value = frame.read(self)
-        elif under_jit():
+        elif under_jit() and not _eager.get():
             raise VariableInJitError(
                 f"The variable {self.path!r} is read inside a bare jax.jit, which would freeze its present value.",
                 mend="lamella.jit in place of jax.jit",
@@ -84,6 +86,12 @@ class Variable(ArrayLike):
             )
         frame = _frame.get()
         if frame is None:
+            if isinstance(array, Tracer):
+                raise VariableInJitError(
+                    f"The variable {self.path!r} is assigned inside a bare jax.jit or a loop of jax.lax, which would "
+                    "leave it without a value.",
+                    mend="lamella.jit, lamella.ops.scan and their kin",
+                )
             self._value = array
         else:
             frame.write(self, array)
@@ -247,6 +255,19 @@ def abstract_values() -> Iterator[None]:
 def under_jit() -> bool:
     """Tell whether the present call is traced by a jit, of ours or of anybody's."""
     return bool(_under_jit())
+
+
+@contextmanager
+def eager_call() -> Iterator[None]:
+    """Allow, in a call that runs eagerly, loops of jax.lax to read variables: their values cannot change meanwhile."""
+    if _frame.get() is not None or _eager.get() or under_jit():
+        yield
+        return
+    token = _eager.set(True)
+    try:
+        yield
+    finally:
+        _eager.reset(token)
 
 
 def in_frame() -> bool:

@@ -211,11 +211,12 @@ def explain(layer: Layer, error: Exception, arguments: dict[str, Any]) -> Except
     if "broadcast" not in text and "contracting dimensions" not in text:
         return error
     shapes = [tuple(part.strip() for part in s.split(",") if part.strip()) for s in _SHAPES.findall(text)]
-    shown_shapes = " and ".join(_described(layer, shape) for shape in shapes) or text
-    line = user_line(error.__traceback__)
-    where = f"\n  {line}" if line else ""
     masks = [m for name, m in arguments.items() if name.endswith("mask") and m is not None]
     mask_shapes = {tuple(map(str, leaf.shape)) for mask in masks for leaf in leaves_of(mask)}
+    named = [_described(layer, shape, shape in mask_shapes) for shape in shapes] if "broadcast" in text else []
+    shown_shapes = " and ".join(named) or text
+    line = user_line(error.__traceback__)
+    where = f"\n  {line}" if line else ""
     if any(shape in mask_shapes for shape in shapes):
         return MaskShapeError(
             f"A mask has no features axis; it does not line up with the values: {shown_shapes}.{where}",
@@ -228,9 +229,9 @@ def explain(layer: Layer, error: Exception, arguments: dict[str, Any]) -> Except
     )
 
 
-def _described(layer: Layer, shape: tuple[str, ...]) -> str:
+def _described(layer: Layer, shape: tuple[str, ...], is_mask: bool) -> str:
     dims = [int(dim) if dim.isdigit() else None for dim in shape]
-    return describe(dims, layer.axis_names if len(layer.axis_names) == len(dims) else None)
+    return describe(dims, ("batch", "time") if is_mask else layer.axis_names)
 
 
 def context_of(layer: Layer, arguments: dict[str, Any]) -> str:
@@ -238,7 +239,7 @@ def context_of(layer: Layer, arguments: dict[str, Any]) -> str:
     call = _call.get()
     path = "/".join((*(call.path if call else ()), layer.name))
     received = ", ".join(
-        f"{name}={describe(leaf.shape, layer.axis_names)}"
+        f"{name}={describe(leaf.shape, ('batch', 'time') if name.endswith('mask') else layer.axis_names)}"
         for name, value in arguments.items()
         for leaf in leaves_of(value)
         if hasattr(leaf, "shape")

@@ -20,7 +20,7 @@ from lamella.core.errors import (
 from lamella.core.masked import value_of, with_mask
 from lamella.core.naming import automatic_name
 from lamella.core.structure import flatten, leaves_of, map_leaves, unflatten
-from lamella.core.variable import abstract_values, autocasting
+from lamella.core.variable import abstract_values, autocasting, eager_call
 from lamella.graph.tensor import SymbolicTensor, apply, symbols_of
 from lamella.graph.trace import Spec, trace
 from lamella.layers import calling, eager, tree
@@ -102,7 +102,7 @@ class Layer(HasWeights, config.Configurable):
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Call the layer on arrays (answers with arrays) or on symbolic tensors (answers with symbolic tensors)."""
         if eager.applies(self, args, kwargs):
-            return eager.call(self, args[0], kwargs.get("training"))
+            return eager.call(self, args, kwargs)
         if symbols_of((args, kwargs)):
             return apply(self, args, kwargs)
         return self.run(args, kwargs)
@@ -121,7 +121,7 @@ class Layer(HasWeights, config.Configurable):
             arguments = calling.pass_masks(signature, arguments, masks)
             if "training" in signature.names:
                 arguments["training"] = training
-            with calling.entering(self, training) as context, autocasting(self._autocast_dtype()):
+            with eager_call(), calling.entering(self, training) as context, autocasting(self._autocast_dtype()):
                 outputs = self.call(*arguments.pop("*", ()), **self._accepted(arguments, signature))
                 self._regularize_activity(outputs, context)
             return self._with_masks(arguments, masks, outputs, signature)

@@ -165,4 +165,8 @@ class Bidirectional(Layer):
 
 
 def _copied(layer: Any, go_backwards: bool, name: str) -> Any:
-    return type(layer).from_config({**layer.get_config(), "go_backwards": go_backwards, "name": name})
+    config = {**layer.get_config(), "go_backwards": go_backwards, "name": name}
+    if hasattr(layer, "zero_output_for_mask"):
+        # Both directions must agree on padded steps, whichever end they stand at.
+        config["zero_output_for_mask"] = layer.return_sequences
+    return type(layer).from_config(config)

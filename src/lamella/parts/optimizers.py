@@ -431,3 +431,19 @@ def get(identifier: Any) -> Any:
     if not isinstance(found, Optimizer):
         raise ArgumentError(f"An optimizer is a name or an Optimizer, got {identifier!r}.", mend="optimizer='adam'")
     return found
+
+
+__all__ = [
+    "SGD",
+    "Adadelta",
+    "Adagrad",
+    "Adam",
+    "AdamW",
+    "Adamax",
+    "Lion",
+    "Nadam",
+    "OptaxOptimizer",
+    "Optimizer",
+    "RMSprop",
+    "get",
+]

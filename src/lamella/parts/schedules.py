@@ -115,3 +115,13 @@ class CosineDecay(LearningRateSchedule):
             return rate
         rising = self.initial_learning_rate + (top - self.initial_learning_rate) * now / max(self.warmup_steps, 1)
         return jnp.where(now < self.warmup_steps, rising, rate)
+
+
+__all__ = [
+    "CosineDecay",
+    "ExponentialDecay",
+    "InverseTimeDecay",
+    "LearningRateSchedule",
+    "PiecewiseConstantDecay",
+    "PolynomialDecay",
+]
