@@ -36,13 +36,14 @@ class Layer(HasWeights, config.Configurable):
     Write `call(self, inputs)`, and `build(self, input_shape)` if there are weights. Shapes, configs, names and the
     list of weights follow by themselves. Arguments are declared as fields or taken by an `__init__`.
 
+    >>> import numpy as np
     >>> class Scale(Layer):
     ...     initializer: str = "ones"
     ...     def build(self, input_shape):
     ...         self.factor = self.add_weight((input_shape[-1],), self.initializer, name="factor")
     ...     def call(self, inputs):
     ...         return inputs * self.factor
-    >>> Scale()(jnp.ones((2, 3))).shape
+    >>> Scale()(np.ones((2, 3), "float32")).shape
     (2, 3)
     """
 

@@ -14,6 +14,9 @@ from lamella.core.settings import one_of
 from lamella.parts.identify import find
 
 __all__ = [
+    "L1",
+    "L1L2",
+    "L2",
     "OrthogonalRegularizer",
     "Regularizer",
     "RegularizerLike",
