@@ -105,8 +105,8 @@ class Variable(ArrayLike):
         self.assign(self.value - value)
 
     def numpy(self) -> np.ndarray[Any, Any]:
-        """Return the value as a NumPy array."""
-        return np.asarray(self.value)
+        """Return a copy of the value as a NumPy array: a training step reuses the value's own memory."""
+        return np.array(self.value)
 
     @property
     def ndim(self) -> int:

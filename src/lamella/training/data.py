@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable, Iterator, Sized
 from dataclasses import dataclass
 from typing import Any
 
-import jax
 import numpy as np
 
 from lamella.core.axes import describe
@@ -191,15 +190,11 @@ def adapt(
     shuffle: bool = False,
 ) -> ArrayData | IterableData:
     """Return data in batches for what people pass as x: arrays, structures of arrays, or an iterable of batches."""
-    leaves = leaves_of(x)
-    if leaves and all(
-        isinstance(leaf, np.ndarray | jax.Array | int | float | np.generic) or hasattr(leaf, "__array__")
-        for leaf in leaves
-    ):
+    if hasattr(x, "__array__") or (isinstance(x, list | tuple | dict) and leaves_of(x)):
         return ArrayData(x, y, sample_weight, batch_size, shuffle)
-    if hasattr(x, "__getitem__") and hasattr(x, "__len__") and not isinstance(x, str | list | dict):
+    if hasattr(x, "__getitem__") and hasattr(x, "__len__") and not isinstance(x, str | list | tuple | dict):
         return IterableData(_Indexed(x), steps)
-    if isinstance(x, Iterable) and not isinstance(x, str | list | dict):
+    if isinstance(x, Iterable) and not isinstance(x, str | list | tuple | dict):
         return IterableData(x, steps)
     raise DataError(
         f"x is {type(x).__name__}; it may be an array, a list or dict of arrays, or an iterable of batches.",
