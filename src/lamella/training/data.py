@@ -152,7 +152,10 @@ class IterableData:
         """Return the first batch, which `blocks` yields again."""
         if not self._peeked:
             self._iterator = iter(self.source)
-            self._peeked = [_as_batch(next(self._iterator))]
+            batch = next(self._iterator, None)
+            if batch is None:
+                raise DataError("The data ended before its first batch.")
+            self._peeked = [_as_batch(batch)]
         return self._peeked[0]
 
     def blocks(self, most: int) -> Iterator[Block]:
