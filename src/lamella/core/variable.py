@@ -7,7 +7,7 @@ only machinery between the two worlds; everything compiled goes through it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from contextvars import ContextVar, Token
 from typing import Any, Self
 
@@ -53,8 +53,7 @@ class Variable(ArrayLike):
         self.autocast = autocast
         self.regularizer = regularizer
         self.constraint = constraint
-        # A layer may be built while it is traced: its values are made at once all the same.
-        with nullcontext() if _abstract.get() else jax.ensure_compile_time_eval():
+        with values_at_once():
             self._value = _first_value(initializer, shape, dtype, name)
         self.shape: tuple[int, ...] = tuple(self._value.shape)
         self.dtype: str = self._value.dtype.name
@@ -240,6 +239,16 @@ def autocasting(dtype: str | None) -> Iterator[None]:
         yield
     finally:
         _autocast.reset(token)
+
+
+@contextmanager
+def values_at_once() -> Iterator[None]:
+    """Compute real values even while a call is traced, as building does; but none where only shapes are asked for."""
+    if _abstract.get():
+        yield
+        return
+    with jax.ensure_compile_time_eval():
+        yield
 
 
 @contextmanager

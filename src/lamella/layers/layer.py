@@ -20,7 +20,7 @@ from lamella.core.errors import (
 from lamella.core.masked import value_of, with_mask
 from lamella.core.naming import automatic_name
 from lamella.core.structure import flatten, leaves_of, map_leaves, unflatten
-from lamella.core.variable import abstract_values, autocasting, eager_call
+from lamella.core.variable import abstract_values, autocasting, eager_call, values_at_once
 from lamella.graph.tensor import SymbolicTensor, apply, symbols_of
 from lamella.graph.trace import Spec, trace
 from lamella.layers import calling, eager, tree
@@ -157,7 +157,7 @@ class Layer(HasWeights, config.Configurable):
         """Call `build` with the shapes it asks for: the first input's, or `<argument>_shape` for each of several."""
         wanted = calling.signature_of(type(self).build)
         by_name = {f"{name}_shape": shape for name, shape in shapes.items() if f"{name}_shape" in wanted.names}
-        with autocasting(None):
+        with autocasting(None), values_at_once():
             if len(wanted.names) > 1 and by_name:
                 self.build(**by_name)
             else:
