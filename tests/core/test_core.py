@@ -146,3 +146,26 @@ def test_states_of_stateful_layers_go_on() -> None:
 def test_symbolic_outputs_of_a_layer_not_called() -> None:
     with pytest.raises(NotBuiltError, match="not called on symbolic tensors yet"):
         _ = layers.Dense(2).input
+
+
+@pytest.mark.parametrize("make", [lambda: layers.Dense(3), lambda: layers.LSTM(3), lambda: layers.Conv1D(3, 2)])
+def test_built_by_hand_and_then_called(make: Any) -> None:
+    layer = make()
+    layer.build((None, 4, 5))
+    kept = layer.weights
+    layer(np.ones((2, 4, 5), "float32"))
+    assert list(map(id, layer.weights)) == list(map(id, kept)) and layer.built
+    assert kept[0].path.startswith(f"{layer.name}/")
+
+
+def test_constants_made_while_building_are_values() -> None:
+    class Positions(layers.Layer):
+        def build(self, input_shape: Any) -> None:
+            self.table = jnp.arange(input_shape[1], dtype="float32")[:, None]
+
+        def call(self, inputs: Any) -> Any:
+            return inputs + self.table
+
+    layer = Positions()
+    layer(Input((4, 5)))
+    np.testing.assert_array_equal(layer(np.zeros((1, 4, 1), "float32"))[0, :, 0], np.arange(4))

@@ -20,12 +20,12 @@ from lamella.core.errors import (
 from lamella.core.masked import value_of, with_mask
 from lamella.core.naming import automatic_name
 from lamella.core.structure import flatten, leaves_of, map_leaves, unflatten
-from lamella.core.variable import abstract_values, autocasting, eager_call, values_at_once
+from lamella.core.variable import abstract_values, autocasting, eager_call
 from lamella.graph.tensor import SymbolicTensor, apply, symbols_of
 from lamella.graph.trace import Spec, trace
 from lamella.layers import calling, eager, tree
 from lamella.layers.spec import check
-from lamella.layers.state import State, first_shape, reserved
+from lamella.layers.state import State, building, first_shape, reserved
 from lamella.layers.weights import HasWeights
 from lamella.parts import regularizers
 
@@ -55,12 +55,17 @@ class Layer(HasWeights, config.Configurable):
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         self = super().__new__(cls, *args, **kwargs)
-        self._state = State(cls.__name__)
+        self._state = State()
         self._trainable = True
         self._dtype_policy = get_policy(None)
         self.autocast = True
         self.activity_regularizer = None
         return self
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "build" in cls.__dict__:
+            cls.build = building(cls.build)  # type: ignore[method-assign]
 
     @config.generic_init
     def __init__(
@@ -83,6 +88,7 @@ class Layer(HasWeights, config.Configurable):
 
     # -- what subclasses write --------------------------------------------------------------------------------
 
+    @building
     def build(self, input_shape: Any) -> None:
         """Make the weights, now that the input's shape is known (None where a size is not)."""
 
@@ -157,13 +163,10 @@ class Layer(HasWeights, config.Configurable):
         """Call `build` with the shapes it asks for: the first input's, or `<argument>_shape` for each of several."""
         wanted = calling.signature_of(type(self).build)
         by_name = {f"{name}_shape": shape for name, shape in shapes.items() if f"{name}_shape" in wanted.names}
-        with autocasting(None), values_at_once():
-            if len(wanted.names) > 1 and by_name:
-                self.build(**by_name)
-            else:
-                self.build(next(iter(shapes.values()), None))
-        self._state.built = True
-        self._name_weights()
+        if len(wanted.names) > 1 and by_name:
+            self.build(**by_name)
+        else:
+            self.build(next(iter(shapes.values()), None))
 
     def _with_masks(
         self, arguments: dict[str, Any], masks: dict[str, Any], outputs: Any, signature: calling.Signature

@@ -56,8 +56,6 @@ class Recurrence(Layer):
     def build(self, input_shape: Any) -> None:
         if not self.cell.built:
             self.cell.build((input_shape[0], *input_shape[2:]))
-            self.cell.built = True
-            self.cell._name_weights()
         self.input_spec = InputSpec(ndim=3, axes={-1: input_shape[-1]})
         if self.stateful:
             if input_shape[0] is None:

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
+from functools import wraps
 from typing import TYPE_CHECKING, Any
 
 from lamella.core.axes import as_shape
 from lamella.core.config import fields_of
 from lamella.core.errors import ArgumentError, ReservedNameError, caller
-from lamella.core.variable import Variable
+from lamella.core.variable import Variable, autocasting, values_at_once
+from lamella.layers import calling
 
 
 class State:
     """What a layer keeps for itself, apart from the attributes that people see."""
 
-    def __init__(self, class_name: str) -> None:
+    def __init__(self) -> None:
         self.name = ""
-        self.class_name = class_name
         self.made_at = caller()
         self.built = False
         self.own: list[Variable] = []
@@ -26,10 +28,23 @@ class State:
         self.input_shapes: Any = None
 
     def __deepcopy__(self, memo: dict[int, Any]) -> State:
-        twin = State(self.class_name)
+        twin = State()
         twin.name, twin.made_at, twin.built = self.name, self.made_at, self.built
         twin.own = copy.deepcopy(self.own, memo)
         return twin
+
+
+def building(build: Callable[..., None]) -> Callable[..., None]:
+    """Make a `build` method that computes real values in full precision, and says when it is done."""
+
+    @wraps(build)
+    def wrapped(layer: Any, *args: Any, **kwargs: Any) -> None:
+        with calling.entering(layer, None) as call, autocasting(None), values_at_once():
+            build(layer, *args, **kwargs)
+        layer._state.built = True
+        layer._name_weights(call.path)
+
+    return wrapped
 
 
 if TYPE_CHECKING:

@@ -65,11 +65,9 @@ class HasWeights:
         self._state.own.append(variable)
         return variable
 
-    def _name_weights(self) -> None:
-        call = calling.present_call()
-        prefix = "/".join((*(call.path if call else ()), self.name))
+    def _name_weights(self, path: tuple[str, ...]) -> None:
         for variable in self._state.own:
-            variable.path = f"{prefix}/{variable.name}"
+            variable.path = "/".join((*path, variable.name))
 
     def _own_variables(self) -> list[Variable]:
         """The layer's own variables, trainable ones first, as files have them."""

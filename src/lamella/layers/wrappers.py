@@ -48,7 +48,7 @@ class TimeDistributed(Wrapper):
 
     def build(self, input_shape: Any) -> None:
         if not self.layer.built:
-            self.layer._build_by_name({"inputs": (None, *input_shape[2:])})
+            self.layer.build((None, *input_shape[2:]))
 
     def call(self, inputs: Any, training: Any = None, mask: Any = None) -> Any:
         batch, time = inputs.shape[:2]
@@ -116,7 +116,7 @@ class Bidirectional(Layer):
     def build(self, input_shape: Any) -> None:
         for layer in (self.forward_layer, self.backward_layer):
             if not layer.built:
-                layer._build_by_name({"sequences": input_shape})
+                layer.build(input_shape)
         if self._initial_weights is not None:
             self.set_weights(self._initial_weights)
 
