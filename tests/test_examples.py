@@ -8,13 +8,16 @@ from _pytest.capture import CaptureFixture
 
 from examples import docstrings_classifier, sunspots_lstm, two_inputs
 from lamella.tools import cli
+from lamella.utils import set_random_seed
 
 README = Path(__file__).parents[1] / "examples" / "README.md"
 
 
 def test_sunspots() -> None:
     errors = sunspots_lstm.main(epochs=60)
-    assert errors["LSTM"] < errors["this year again"] < errors["the mean"]
+    assert errors["LSTM"] < 0.8 * errors["this year again"] < errors["the mean"]
+    # what the program says of itself: neither of the two is far ahead
+    assert 0.8 < errors["LSTM"] / errors["linear regression"] < 1.25
 
 
 def test_two_inputs() -> None:
@@ -24,7 +27,15 @@ def test_two_inputs() -> None:
 
 def test_docstrings() -> None:
     results = docstrings_classifier.main(epochs=3)
-    assert results["embedding"] > results["by length alone"] + 0.2
+    assert results["embedding"] > max(results["by length alone"], results["the more frequent"]) + 0.2
+
+
+def test_held_out_sentences_are_new() -> None:
+    set_random_seed(1)
+    train, test = docstrings_classifier.split()
+    assert not train.keys() & test.keys()
+    assert set(train.values()) == set(test.values()) == {0, 1}
+    assert not docstrings_classifier.OWN_NAMES & {word for text in train for word in text.split()}
 
 
 def test_every_program_is_told() -> None:
