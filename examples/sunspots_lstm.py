@@ -1,8 +1,7 @@
 """An LSTM forecasts next year's sunspots from the thirty years before, 1700 to 2008.
 
 The last sixty years are held out. Two trivial forecasts are the measure: this year's number again, and the mean. A
-third is the plain statistical one, a linear regression on the same thirty years. It does as well as the LSTM: three
-hundred numbers are few to learn more from.
+third is the plain statistical one, a linear regression on the same thirty years. It does as well as the LSTM.
 """
 
 from __future__ import annotations
