@@ -130,6 +130,11 @@ class TestNames:
 
         assert "self.label" in message(errors.ReservedNameError, Mine)
 
+    def test_metrics_in_the_place_of_loss_weights(self) -> None:
+        model = Sequential([Input((5,)), layers.Dense(1)])
+        text = message(errors.ArgumentError, lambda: model.compile("adam", "mse", ["mae"]))
+        assert "loss_weights are numbers, got 'mae'" in text and "metrics=" in text
+
 
 class TestBranching:
     def test_on_the_batch(self) -> None:

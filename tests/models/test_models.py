@@ -86,6 +86,11 @@ class TestFunctional:
         with pytest.raises(ValueError, match="not among the model's inputs"):
             Model(a, layers.Add()([a, b]))
 
+    def test_its_config_is_refused(self) -> None:
+        x = Input((3,))
+        with pytest.raises(ValueError, match="config of a functional model"):
+            Model(x, layers.Dense(1)(x)).get_config()
+
     def test_a_subclass_made_of_symbols(self) -> None:
         class Named(Model):
             def __init__(self) -> None:

@@ -144,3 +144,10 @@ class Model(Trainer, Layer):
 
 class Functional(Model):
     """A model made of symbolic tensors: `Model(inputs, outputs)` answers with one."""
+
+    def get_config(self) -> dict[str, Any]:
+        """Refuse: a graph cannot be written as plain data yet."""
+        raise ArgumentError(
+            f"The config of a functional model ({self.name!r}) is not offered yet; that of its layers is.",
+            mend="a function that builds the model, and get_weights / set_weights",
+        )

@@ -56,6 +56,7 @@ class Compiled:
         self._steps: Steps | None = None
         self._seen: Any = None
         check_names(loss, metrics)
+        check_numbers(loss_weights)
 
     @property
     def steps(self) -> Steps:
@@ -111,6 +112,13 @@ def check_names(loss: Any, metrics: Any) -> None:
     for name in leaves_of(metrics):
         if isinstance(name, str) and name not in ("accuracy", "acc", "crossentropy", "ce"):
             metric_parts.get(name)
+
+
+def check_numbers(loss_weights: Any) -> None:
+    """Find what was meant for `metrics`, which comes after `loss_weights`."""
+    for weight in leaves_of(loss_weights):
+        if isinstance(weight, str) or not np.isscalar(weight):
+            raise ArgumentError(f"loss_weights are numbers, got {weight!r}.", mend="compile(..., metrics=['accuracy'])")
 
 
 def _unique(names: list[str]) -> list[str]:
