@@ -59,6 +59,8 @@ class TestFunctional:
         y = ops.mean(ops.relu(2 * x[:, 1:] - 1) ** 2, axis=-1, keepdims=True)
         model = Model(x, y)
         np.testing.assert_allclose(model(X), (np.maximum(2 * X[:, 1:] - 1, 0) ** 2).mean(-1, keepdims=True), rtol=1e-5)
+        bounded = Model(x, lamella.activations.relu(np.sin(x), max_value=0.5))
+        np.testing.assert_allclose(bounded(X), np.clip(np.sin(X), 0, 0.5), rtol=1e-5, atol=1e-6)
 
     def test_a_part_of_a_model(self) -> None:
         model = Sequential([Input((6,)), layers.Dense(4, name="features"), layers.Dense(2)])

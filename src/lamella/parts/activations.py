@@ -10,6 +10,7 @@ import jax.numpy as jnp
 
 from lamella.core.config import Convert, custom_object_scope, serialize
 from lamella.core.registry import Registry
+from lamella.ops.dispatch import op
 from lamella.parts.identify import find
 
 __all__ = [
@@ -55,12 +56,14 @@ activations = Registry("activation")
 
 
 @activations.register()
+@op
 def linear(x: Any) -> Any:
     """Return x as it is."""
     return x
 
 
 @activations.register()
+@op
 def relu(x: Any, negative_slope: float = 0.0, max_value: float | None = None, threshold: float = 0.0) -> Any:
     """x above the threshold, at most `max_value`; `negative_slope * (x - threshold)` below."""
     x = jnp.asarray(x)
@@ -72,78 +75,91 @@ def relu(x: Any, negative_slope: float = 0.0, max_value: float | None = None, th
 
 
 @activations.register()
+@op
 def leaky_relu(x: Any, negative_slope: float = 0.2) -> Any:
     """x above 0, `negative_slope * x` below (Maas et al., 2013)."""
     return jax.nn.leaky_relu(jnp.asarray(x), negative_slope)
 
 
 @activations.register()
+@op
 def relu6(x: Any) -> Any:
     """Return x cut to [0, 6]."""
     return jax.nn.relu6(jnp.asarray(x))
 
 
 @activations.register()
+@op
 def elu(x: Any, alpha: float = 1.0) -> Any:
     """x above 0, `alpha * (exp(x) - 1)` below (Clevert et al., 2015)."""
     return jax.nn.elu(jnp.asarray(x), alpha)
 
 
 @activations.register()
+@op
 def selu(x: Any) -> Any:
     """The ELU whose constants keep mean 0 and variance 1 from layer to layer (Klambauer et al., 2017)."""
     return jax.nn.selu(jnp.asarray(x))
 
 
 @activations.register()
+@op
 def celu(x: Any, alpha: float = 1.0) -> Any:
     """`max(x, 0) + min(0, alpha * (exp(x / alpha) - 1))` (Barron, 2017)."""
     return jax.nn.celu(jnp.asarray(x), alpha)
 
 
 @activations.register()
+@op
 def gelu(x: Any, approximate: bool = False) -> Any:
     """`x * Phi(x)` with the normal distribution's Phi, or a tanh near it (Hendrycks and Gimpel, 2016)."""
     return jax.nn.gelu(jnp.asarray(x), approximate)
 
 
 @activations.register("swish")
+@op
 def silu(x: Any) -> Any:
     """`x * sigmoid(x)` (Ramachandran et al., 2017)."""
     return jax.nn.silu(jnp.asarray(x))
 
 
 @activations.register("hard_swish")
+@op
 def hard_silu(x: Any) -> Any:
     """`x * hard_sigmoid(x)` (Howard et al., 2019)."""
     return jax.nn.hard_silu(jnp.asarray(x))
 
 
 @activations.register()
+@op
 def mish(x: Any) -> Any:
     """`x * tanh(softplus(x))` (Misra, 2019)."""
     return jax.nn.mish(jnp.asarray(x))
 
 
 @activations.register()
+@op
 def glu(x: Any, axis: int = -1) -> Any:
     """Return the first half of an axis times the sigmoid of the second (Dauphin et al., 2016)."""
     return jax.nn.glu(jnp.asarray(x), axis)
 
 
 @activations.register()
+@op
 def softmax(x: Any, axis: Any = -1) -> Any:
     """Return exponentials divided by their sum along an axis, or along several together."""
     return jax.nn.softmax(jnp.asarray(x), axis)
 
 
 @activations.register()
+@op
 def log_softmax(x: Any, axis: Any = -1) -> Any:
     """`log(softmax(x))`, without overflow on the way."""
     return jax.nn.log_softmax(jnp.asarray(x), axis)
 
 
 @activations.register()
+@op
 def sparsemax(x: Any, axis: int = -1) -> Any:
     """Return the probabilities nearest to the scores, many of them 0 (Martins and Astudillo, 2016)."""
     scores = jnp.moveaxis(jnp.asarray(x), axis, -1)
@@ -156,42 +172,49 @@ def sparsemax(x: Any, axis: int = -1) -> Any:
 
 
 @activations.register()
+@op
 def sigmoid(x: Any) -> Any:
     """`1 / (1 + exp(-x))`."""
     return jax.nn.sigmoid(jnp.asarray(x))
 
 
 @activations.register()
+@op
 def log_sigmoid(x: Any) -> Any:
     """`log(sigmoid(x))`, without overflow on the way."""
     return jax.nn.log_sigmoid(jnp.asarray(x))
 
 
 @activations.register()
+@op
 def hard_sigmoid(x: Any) -> Any:
     """`relu6(x + 3) / 6`: straight lines in the place of a sigmoid."""
     return jax.nn.hard_sigmoid(jnp.asarray(x))
 
 
 @activations.register()
+@op
 def sparse_sigmoid(x: Any) -> Any:
     """The slope of `sparse_plus`: 0 below -1, 1 above 1, a straight line between."""
     return jnp.clip((jnp.asarray(x) + 1) * 0.5, 0, 1)
 
 
 @activations.register()
+@op
 def tanh(x: Any) -> Any:
     """The hyperbolic tangent."""
     return jnp.tanh(jnp.asarray(x))
 
 
 @activations.register()
+@op
 def hard_tanh(x: Any) -> Any:
     """Return x cut to [-1, 1]."""
     return jax.nn.hard_tanh(jnp.asarray(x))
 
 
 @activations.register()
+@op
 def tanh_shrink(x: Any) -> Any:
     """`x - tanh(x)`."""
     x = jnp.asarray(x)
@@ -199,6 +222,7 @@ def tanh_shrink(x: Any) -> Any:
 
 
 @activations.register()
+@op
 def soft_shrink(x: Any, threshold: float = 0.5) -> Any:
     """x moved towards 0 by the threshold, and 0 where it would pass it."""
     x = jnp.asarray(x)
@@ -206,6 +230,7 @@ def soft_shrink(x: Any, threshold: float = 0.5) -> Any:
 
 
 @activations.register()
+@op
 def hard_shrink(x: Any, threshold: float = 0.5) -> Any:
     """x where it is further from 0 than the threshold, else 0."""
     x = jnp.asarray(x)
@@ -213,6 +238,7 @@ def hard_shrink(x: Any, threshold: float = 0.5) -> Any:
 
 
 @activations.register()
+@op
 def threshold(x: Any, threshold: float, default_value: Any) -> Any:
     """x where it is above the threshold, else the default."""
     x = jnp.asarray(x)
@@ -220,30 +246,35 @@ def threshold(x: Any, threshold: float, default_value: Any) -> Any:
 
 
 @activations.register()
+@op
 def softplus(x: Any) -> Any:
     """`log(1 + exp(x))`."""
     return jax.nn.softplus(jnp.asarray(x))
 
 
 @activations.register()
+@op
 def sparse_plus(x: Any) -> Any:
     """0 below -1, x above 1, `(x + 1)**2 / 4` between."""
     return jax.nn.sparse_plus(jnp.asarray(x))
 
 
 @activations.register()
+@op
 def squareplus(x: Any, b: float = 4) -> Any:
     """`(x + sqrt(x**2 + b)) / 2` (Barron, 2021)."""
     return jax.nn.squareplus(jnp.asarray(x), b)
 
 
 @activations.register()
+@op
 def softsign(x: Any) -> Any:
     """`x / (1 + abs(x))`."""
     return jax.nn.soft_sign(jnp.asarray(x))
 
 
 @activations.register()
+@op
 def exponential(x: Any) -> Any:
     """`exp(x)`."""
     return jnp.exp(jnp.asarray(x))
