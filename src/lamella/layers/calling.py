@@ -5,10 +5,8 @@ from __future__ import annotations
 import inspect
 import re
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from lamella.core.axes import describe, shown
+from lamella.core.calls import present_call
 from lamella.core.dtypes import is_float
 from lamella.core.errors import (
     ArgumentError,
@@ -36,46 +35,6 @@ if TYPE_CHECKING:
 
 class MaskDroppedWarning(UserWarning):
     """A mask reached a layer that neither uses it nor passes it on."""
-
-
-@dataclass
-class Call:
-    """What a layer knows about the calls around it: the mode, the path in the model, the losses so far."""
-
-    training: bool | None = None
-    path: tuple[str, ...] = ()
-    losses: list[Any] = field(default_factory=list)
-
-
-_call: ContextVar[Call | None] = ContextVar("lamella_call", default=None)
-
-
-def present_call() -> Call | None:
-    """Return the call that is running, or None outside of any layer."""
-    return _call.get()
-
-
-@contextmanager
-def entering(layer: Layer, training: bool | None) -> Iterator[Call]:
-    """Run a layer's call inside the present one: one step deeper, the same losses."""
-    outer = _call.get()
-    inner = Call(training, (layer.name,)) if outer is None else Call(training, (*outer.path, layer.name), outer.losses)
-    token = _call.set(inner)
-    try:
-        yield inner
-    finally:
-        _call.reset(token)
-
-
-@contextmanager
-def collecting(training: bool | None) -> Iterator[list[Any]]:
-    """Start a call from outside of any layer, as a training step does; yields the list that losses go into."""
-    call = Call(training)
-    token = _call.set(call)
-    try:
-        yield call.losses
-    finally:
-        _call.reset(token)
 
 
 @dataclass(frozen=True)
@@ -181,7 +140,7 @@ def resolve_training(signature: Signature, given: Any) -> bool | None:
     """Decide the mode: what was passed, else the mode of the call around, else the default of `call`."""
     if given is not None:
         return bool(given)
-    outer = _call.get()
+    outer = present_call()
     if outer is not None and outer.training is not None:
         return outer.training
     return signature.defaults.get("training")
@@ -236,7 +195,7 @@ def _described(layer: Layer, shape: tuple[str, ...], is_mask: bool) -> str:
 
 def context_of(layer: Layer, arguments: dict[str, Any]) -> str:
     """Say which layer of which model an error came from, on what, and where the layer was made."""
-    call = _call.get()
+    call = present_call()
     path = "/".join((*(call.path if call else ()), layer.name))
     received = ", ".join(
         f"{name}={describe(leaf.shape, ('batch', 'time') if name.endswith('mask') else layer.axis_names)}"

@@ -9,10 +9,10 @@ import jax
 import numpy as np
 from jax.core import Tracer
 
+from lamella.core.calls import present_call
 from lamella.core.masked import Masked, mask_of, value_of, with_mask
 from lamella.core.structure import flatten, leaves_of, unflatten
 from lamella.core.variable import Variable, discover, in_frame, places, pure, under_jit
-from lamella.layers import calling
 
 if TYPE_CHECKING:
     from lamella.layers.layer import Layer
@@ -90,7 +90,7 @@ class Program:
 def call(layer: Layer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Call a layer through the program for these shapes and this mode, made on first use."""
     modes = {name: value for name, value in kwargs.items() if value is None or isinstance(value, bool)}
-    outer = calling.present_call()
+    outer = present_call()
     if outer is not None and modes.get("training") is None:
         modes["training"] = outer.training
     if len(args) == 1 and not kwargs and not isinstance(args[0], list | tuple | dict | Masked):

@@ -11,6 +11,7 @@ import jax
 
 from lamella.core import config
 from lamella.core.axes import describe, exact
+from lamella.core.calls import Call, entering
 from lamella.core.dtypes import DTypePolicy, get_policy, is_float
 from lamella.core.errors import (
     NotBuiltError,
@@ -128,7 +129,7 @@ class Layer(HasWeights, config.Configurable):
             arguments = calling.pass_masks(signature, arguments, masks)
             if "training" in signature.names:
                 arguments["training"] = training
-            with eager_call(), calling.entering(self, training) as context, autocasting(self._autocast_dtype()):
+            with eager_call(), entering(self, training) as context, autocasting(self._autocast_dtype()):
                 outputs = self.call(*arguments.pop("*", ()), **self._accepted(arguments, signature))
                 self._regularize_activity(outputs, context)
             return self._with_masks(arguments, masks, outputs, signature)
@@ -192,7 +193,7 @@ class Layer(HasWeights, config.Configurable):
     def _autocast_dtype(self) -> str | None:
         return self.compute_dtype if self.autocast and is_float(self.compute_dtype) else None
 
-    def _regularize_activity(self, outputs: Any, context: calling.Call) -> None:
+    def _regularize_activity(self, outputs: Any, context: Call) -> None:
         if self.activity_regularizer is not None:
             for output in leaves_of(outputs):
                 array = value_of(output)

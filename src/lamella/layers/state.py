@@ -8,10 +8,10 @@ from functools import wraps
 from typing import TYPE_CHECKING, Any
 
 from lamella.core.axes import as_shape
+from lamella.core.calls import entering
 from lamella.core.config import fields_of
 from lamella.core.errors import ArgumentError, ReservedNameError, caller
 from lamella.core.variable import Variable, autocasting, values_at_once
-from lamella.layers import calling
 
 
 class State:
@@ -39,7 +39,7 @@ def building(build: Callable[..., None]) -> Callable[..., None]:
 
     @wraps(build)
     def wrapped(layer: Any, *args: Any, **kwargs: Any) -> None:
-        with calling.entering(layer, None) as call, autocasting(None), values_at_once():
+        with entering(layer, None) as call, autocasting(None), values_at_once():
             build(layer, *args, **kwargs)
         layer._state.built = True
         layer._name_weights(call.path)

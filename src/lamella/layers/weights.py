@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 import jax.numpy as jnp
 
 from lamella.core.axes import as_shape
+from lamella.core.calls import present_call
 from lamella.core.errors import ArgumentError, NotBuiltError, ShapeError
 from lamella.core.seeds import SeedGenerator
 from lamella.core.variable import Variable, in_frame
-from lamella.layers import calling, tree
+from lamella.layers import tree
 from lamella.layers.state import State, reserved
 from lamella.parts import constraints, initializers, regularizers
 
@@ -152,7 +153,7 @@ class HasWeights:
 
     def add_loss(self, loss: Any) -> None:
         """Add a scalar to the training loss, from inside `call`."""
-        call = calling.present_call()
+        call = present_call()
         if call is None or not in_frame():
             self._state.losses = [loss]
         if call is not None:

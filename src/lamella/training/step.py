@@ -9,10 +9,10 @@ import jax
 from jax import lax
 
 from lamella import kernels
+from lamella.core.calls import collecting
 from lamella.core.masked import mask_of, value_of, with_mask
 from lamella.core.structure import flatten, leaves_of, map_leaves, unflatten
 from lamella.core.variable import Frame, Variable, discover
-from lamella.layers.calling import collecting
 from lamella.training.compiled import CompiledLoss, CompiledMetrics
 
 if TYPE_CHECKING:
@@ -124,10 +124,10 @@ class Steps:
 
     def _forward(self, batch: Any, training: bool) -> tuple[Any, Any, list[Any]]:
         x, y, sample_weight = batch
-        with collecting(training) as added:
+        with collecting(training) as call:
             outputs = self.model(x, training=training)
         total, parts = self.loss(y, outputs, sample_weight)
-        total = total + sum(added) + sum(self.model._penalties())
+        total = total + sum(call.losses) + sum(self.model._penalties())
         return total, outputs, parts
 
     def _train_step(self, batch: Any) -> None:

@@ -1,0 +1,54 @@
+"""The call that is running: its mode, its path in the model, and what its layers leave behind."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Any
+
+import jax
+
+
+@dataclass
+class Call:
+    """What a layer knows about the calls around it: the mode, the path in the model, losses and layers so far."""
+
+    training: bool | None = None
+    path: tuple[str, ...] = ()
+    losses: list[Any] = field(default_factory=list)
+    met: dict[str, Any] = field(default_factory=dict)
+
+
+_call: ContextVar[Call | None] = ContextVar("lamella_call", default=None)
+
+
+def present_call() -> Call | None:
+    """Return the call that is running, or None outside of any layer."""
+    return _call.get()
+
+
+@contextmanager
+def entering(layer: Any, training: bool | None) -> Iterator[Call]:
+    """Run a layer's call inside the present one: one step deeper, the same losses, its name on what it computes."""
+    outer = _call.get() or Call()
+    inner = Call(training, (*outer.path, layer.name), outer.losses, outer.met)
+    inner.met["/".join(inner.path)] = layer
+    token = _call.set(inner)
+    try:
+        with jax.named_scope(layer.name):
+            yield inner
+    finally:
+        _call.reset(token)
+
+
+@contextmanager
+def collecting(training: bool | None) -> Iterator[Call]:
+    """Start a call from outside of any layer, as a training step does; yields it, to read losses and layers from."""
+    call = Call(training)
+    token = _call.set(call)
+    try:
+        yield call
+    finally:
+        _call.reset(token)
