@@ -85,6 +85,14 @@ class SymbolicValueError(LamellaError, TypeError):
     """A symbolic tensor has a shape but no values: `float(Input((3,)))`."""
 
 
+class NotTraceableError(LamellaError, TypeError):
+    """Code asked for values where only shapes are known: `np.mean(x)` inside `call`."""
+
+
+class MixesSamplesError(LamellaError, ValueError):
+    """Something that needs samples kept apart met code that mixes them: per-sample gradients of BatchNormalization."""
+
+
 class VariableInJitError(LamellaError, RuntimeError):
     """A variable was read inside a bare `jax.jit`, which would freeze its value: `jax.jit(layer)(x)`."""
 
@@ -113,12 +121,15 @@ def caller() -> str:
     return f"{frame.f_code.co_filename}:{frame.f_lineno}" if frame else "unknown"
 
 
+def user_frame(trace: TracebackType | None) -> traceback.FrameSummary | None:
+    """Return the deepest line of the user's in a traceback."""
+    return next((e for e in reversed(traceback.extract_tb(trace)) if is_user_file(e.filename)), None)
+
+
 def user_line(trace: TracebackType | None) -> str | None:
     """Return "file.py:12: source", the deepest line of the user's in a traceback."""
-    for entry in reversed(traceback.extract_tb(trace)):
-        if is_user_file(entry.filename):
-            return f"{entry.filename}:{entry.lineno}: {entry.line}"
-    return None
+    entry = user_frame(trace)
+    return f"{entry.filename}:{entry.lineno}: {entry.line}" if entry else None
 
 
 def add_context(error: Exception, context: str) -> None:

@@ -12,7 +12,14 @@ import jax
 from jax.errors import InconclusiveDimensionOperation
 
 from lamella.core.axes import BATCH, Dim, is_symbolic, symbol
-from lamella.core.errors import LamellaError, ShapeError, SymbolicBranchError, is_user_file, user_line
+from lamella.core.errors import (
+    LamellaError,
+    NotTraceableError,
+    ShapeError,
+    SymbolicBranchError,
+    is_user_file,
+    user_line,
+)
 from lamella.core.masked import mask_of, value_of, with_mask
 from lamella.core.structure import flatten, unflatten
 from lamella.core.variable import Frame
@@ -41,7 +48,10 @@ def trace(call: Callable[[list[Any]], Any], pairs: list[Pair], what: str) -> Any
         if answer is None and not isinstance(error, LamellaError):
             answer = _with_concrete_sizes(call, pairs)
         if answer is None:
-            raise
+            explained = value_error(error, what)
+            if explained is None:
+                raise
+            raise explained from error
         return answer
 
 
@@ -147,6 +157,21 @@ def _followed(first: int, second: int, sizes: dict[Dim, int], others: dict[Dim, 
         if first == size and second == others[dim]:
             return dim
     return symbol(f"m{next(_numbers)}")
+
+
+def value_error(error: BaseException, what: str) -> NotTraceableError | None:
+    """Say which line asked for values while only shapes were known, if that is what went wrong."""
+    line = user_line(error.__traceback__)
+    if isinstance(error, jax.errors.TracerArrayConversionError):
+        subject, mend = "NumPy is called", "the same function of lamella.ops or jax.numpy"
+    elif isinstance(error, jax.errors.TracerIntegerConversionError | jax.errors.ConcretizationTypeError):
+        subject, mend = (
+            "a Python number is made",
+            "sizes from x.shape; ops.where or ops.take for what depends on values",
+        )
+    else:
+        return None
+    return NotTraceableError(f"Calling {what}, {subject} on values that are not known yet.\n  {line}", mend=mend)
 
 
 def branched_in_python(error: BaseException) -> bool:

@@ -51,6 +51,7 @@ class Layer(HasWeights, config.Configurable):
     keras_module: ClassVar[str] = "keras.layers"
     supports_masking: bool = False
     axis_names: tuple[str, ...] = ()
+    mixes_samples: ClassVar[str] = ""
     input_spec: Any = None
     _state: State
 

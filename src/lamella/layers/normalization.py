@@ -46,6 +46,7 @@ class BatchNormalization(Layer):
     synchronized: bool = False
 
     supports_masking = True
+    mixes_samples = "in training, mean and variance are taken over the batch."
 
     def __post_init__(self) -> None:
         if self.renorm or self.synchronized:

@@ -1,0 +1,6 @@
+"""The batch axis as a checked property: do samples mix, and what follows where they do not."""
+
+from lamella.batch.check import assert_independent, check
+from lamella.batch.report import Place, Report
+
+__all__ = ["Place", "Report", "assert_independent", "check"]
