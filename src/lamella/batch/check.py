@@ -264,6 +264,7 @@ def _as_specs(shape: Any) -> Any:
         if not shape.shape:
             raise ArgumentError("An array for check has the batch as axis 0; this one has no axis.", mend="(5,)")
         return Spec((BATCH, *shape.shape[1:]), jax.dtypes.canonicalize_dtype(shape.dtype))
-    if isinstance(shape, list | tuple) and any(isinstance(item, list | tuple | dict) for item in shape):
+    plain = (int, type(None))
+    if isinstance(shape, list | tuple) and not all(isinstance(item, plain) or is_symbolic(item) for item in shape):
         return [_as_specs(item) for item in shape]
     return Spec((BATCH, *exact(as_shape(shape, "shape"), batched=False)), "float32")

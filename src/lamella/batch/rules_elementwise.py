@@ -178,7 +178,8 @@ def iota(eq: Equation, ins: Sequence[Value]) -> Value:
     axis = eq.params["dimension"]
     if eq.out_shapes[0][axis] == eq.size and not isinstance(eq.size, int):
         return replace(CONSTANT, rows=Rows(axis))
-    return replace(CONSTANT, uses=frozenset({"order", "size"} if eq.walk.follows_size(eq.out_shapes[0]) else ()))
+    numbered = eq.walk.follows_size([eq.out_shapes[0][axis]])
+    return replace(CONSTANT, uses=frozenset({"order", "size"} if numbered else ()))
 
 
 @rule("iota_2x32_shape", whole=True)

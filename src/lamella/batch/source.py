@@ -5,7 +5,6 @@ from __future__ import annotations
 import linecache
 from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -43,26 +42,16 @@ def _frames(eqn: Any) -> list[Any]:
     return frames
 
 
-def _users(eqn: Any) -> list[tuple[str, int, str]]:
-    return [(f.file_name, f.line_num, f.function_name) for f in _frames(eqn) if is_user_file(f.file_name)]
+def _users(eqn: Any) -> list[tuple[str, int]]:
+    return [(f.file_name, f.line_num) for f in _frames(eqn) if is_user_file(f.file_name)]
 
 
 def origin(eqns: tuple[Any, ...]) -> Origin:
-    """Return the user's deepest line that leads to the last of these equations, each inside the one before.
-
-    A function that JAX has compiled before keeps the frames of its first caller; only frames that agree with those of
-    the equation around it count.
-    """
-    best, users = eqns[0], _users(eqns[0])
-    for outer, eqn in pairwise(eqns):
-        inner = _users(eqn)
-        stale = not users and outer.primitive.name == "jit"
-        if stale or inner[len(inner) - len(users) :] != users:
-            break
-        best, users = eqn, inner
-    if not users:
-        return Origin(called=_called(_frames(best)))
-    return Origin(users[0][0], users[0][1], _called(_frames(best)))
+    """Return the user's deepest line that leads to the last of these equations, each inside the one before."""
+    best = next((eqn for eqn in reversed(eqns) if _users(eqn)), eqns[-1])
+    called = _called(_frames(best)) or _public(best.params.get("name"))
+    users = _users(best)
+    return Origin(users[0][0], users[0][1], called) if users else Origin(called=called)
 
 
 def _called(frames: list[Any]) -> str | None:
@@ -72,10 +61,12 @@ def _called(frames: list[Any]) -> str | None:
         if is_user_file(frame.file_name):
             break
         inside.append(frame.function_name)
-    for name in reversed(inside):
-        if not name.startswith("_") and any(hasattr(module, name) for module in _PUBLIC):
-            return name
-    return None
+    return next(filter(None, map(_public, reversed(inside))), None)
+
+
+def _public(name: Any) -> str | None:
+    known = isinstance(name, str) and name[:1] != "_" and any(hasattr(module, name) for module in _PUBLIC)
+    return name if known else None
 
 
 def layer_path(eqns: tuple[Any, ...], layers: Mapping[str, Any]) -> str | None:
