@@ -57,6 +57,26 @@ class Loss(Configurable):
 
     def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None, mask: Any = None) -> Any:
         """Return the reduced loss; the mask may also come with `y_pred`, or out of `call`."""
+        values, mask = self._values(y_true, y_pred, mask)
+        return reduce_weighted(values, sample_weight, mask, self.reduction)
+
+    def sums(self, y_true: Any, y_pred: Any, sample_weight: Any, mask: Any, valid: Any) -> tuple[Any, Any]:
+        """Return the sum of the losses and the number to divide it by; batches taken together add up both.
+
+        `valid`, (batch,), is False for samples that are padding. A loss that answers with one number for the batch
+        counts as its mean over the samples.
+        """
+        values, mask = self._values(y_true, y_pred, mask)
+        if values.ndim == 0 or type(self).__call__ is not Loss.__call__:
+            samples = leaves_of(y_pred)[0].shape[0]
+            return self(y_true, y_pred, sample_weight, mask) * samples, samples
+        if valid is not None:
+            shown = valid if mask is None else as_array(mask).astype("bool")
+            mask = shown & valid.reshape(valid.shape + (1,) * (shown.ndim - 1))
+        return weighted_sums(values, sample_weight, mask, self.reduction)
+
+    def _values(self, y_true: Any, y_pred: Any, mask: Any) -> tuple[Any, Any]:
+        """Return the losses that `call` answers with, and the mask that hides some of them."""
         if mask is None:
             mask = next((mask_of(leaf) for leaf in leaves_of(y_pred)), None)
         out = self.call(
@@ -66,36 +86,41 @@ class Loss(Configurable):
         kept = mask_of(out)
         if kept is not None:
             mask = kept if mask is None else kept & mask
-        return reduce_weighted(as_array(value_of(out), self.dtype), sample_weight, mask, self.reduction)
+        return as_array(value_of(out), self.dtype), mask
 
 
 def reduce_weighted(values: Any, sample_weight: Any, mask: Any, reduction: str | None) -> Any:
     """Return losses weighted, without what the mask hides, and reduced."""
-    if sample_weight is not None:
-        sample_weight = as_array(sample_weight, values.dtype)
-    weights = apply_mask(sample_weight, mask, values.dtype, reduction)
+    if reduction in (None, "none") or values.ndim == 0:
+        weights = _weights(sample_weight, mask, values.dtype)
+        return values if weights is None else weighted(values, weights)[0]
+    total, count = weighted_sums(values, sample_weight, mask, reduction)
+    return divide(total, count)
+
+
+def weighted_sums(values: Any, sample_weight: Any, mask: Any, reduction: str | None) -> tuple[Any, Any]:
+    """Return the sum of what the mask shows, weighted, and what the reduction divides it by."""
+    weights = _weights(sample_weight, mask, values.dtype)
     if weights is not None:
         values, weights = weighted(values, weights)
-    if reduction in (None, "none") or values.ndim == 0:
-        return values
+    total = jnp.sum(values)
     if reduction == "sum":
-        return jnp.sum(values)
+        return total, jnp.ones_like(total)
     if reduction == "mean_with_sample_weight" and weights is not None:
-        return divide(jnp.sum(values), jnp.sum(weights))
-    return jnp.mean(values)
+        return total, jnp.sum(weights)
+    shown = 1.0 if mask is None else jnp.mean(as_array(mask).astype("bool").astype(values.dtype))
+    return total, jnp.asarray(values.size * shown, values.dtype)
 
 
-def apply_mask(sample_weight: Any, mask: Any, dtype: Any, reduction: str | None) -> Any:
-    """Return weights that are 0 where the mask hides; None where there is neither weight nor mask.
+def _weights(sample_weight: Any, mask: Any, dtype: Any) -> Any:
+    return apply_mask(None if sample_weight is None else as_array(sample_weight, dtype), mask, dtype)
 
-    Where the reduction divides by the number of losses, the weights that stay grow by total / visible, so
-    that the result is the mean over what is visible.
-    """
+
+def apply_mask(sample_weight: Any, mask: Any, dtype: Any) -> Any:
+    """Return weights that are 0 where the mask hides; None where there is neither weight nor mask."""
     if mask is None:
         return sample_weight
     visible = as_array(mask).astype("bool").astype(dtype)
-    if reduction in ("mean", "sum_over_batch_size"):
-        visible = divide(visible, jnp.mean(visible))
     if sample_weight is None:
         return visible
     visible, sample_weight = same_rank(visible, as_array(sample_weight, dtype))

@@ -210,7 +210,7 @@ class Averaged(DeclaredMetric):
 
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
         """Take a batch in; what a mask that comes with the predictions hides is not counted."""
-        sample_weight = apply_mask(sample_weight, mask_of(y_pred), self.dtype, "sum")
+        sample_weight = apply_mask(sample_weight, mask_of(y_pred), self.dtype)
         self.add(self.values(as_array(y_true), as_array(value_of(y_pred))), sample_weight)
 
     def result(self) -> Any:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax.numpy as jnp
 
 from lamella.core.errors import ArgumentError, did_you_mean
-from lamella.core.masked import mask_of, value_of
+from lamella.core.masked import value_of
 from lamella.core.structure import leaves_of
 from lamella.parts import losses as loss_parts
 from lamella.parts import metrics as metric_parts
+from lamella.parts.loss import divide
 
 
 def per_output(given: Any, names: Sequence[str], what: str) -> list[Any]:
@@ -28,6 +29,10 @@ def per_output(given: Any, names: Sequence[str], what: str) -> list[Any]:
     return [given] * len(names)
 
 
+# The sum of an output's losses, and what it is divided by.
+Sums = tuple[Any, Any]
+
+
 class CompiledLoss:
     """The total of the outputs' losses, each with its weight; and the parts, for the logs."""
 
@@ -40,24 +45,43 @@ class CompiledLoss:
             for name, function in zip(names, self.functions, strict=True)
         ]
 
-    def __call__(self, y: Any, outputs: Any, sample_weight: Any) -> tuple[Any, list[Any]]:
-        """Return the weighted total and the unweighted loss of each output (None where it has none)."""
+    def sums(self, y: Any, outputs: Any, sample_weight: Any, valid: Any = None) -> list[Sums | None]:
+        """Return each output's sum of losses and the number that divides it; None where it has no loss."""
         predictions = leaves_of(outputs)
         targets = _aligned(y, predictions, self.names, "y")
         weights = _aligned(sample_weight, predictions, self.names, "sample_weight", spread=True)
-        total, parts = jnp.zeros(()), []
-        for function, weight, target, prediction, w in zip(
-            self.functions, self.weights, targets, predictions, weights, strict=True
-        ):
-            part = None
-            if function is not None and target is not None:
-                part = function(target, value_of(prediction), w, mask=mask_of(prediction))
-                total = total + weight * part
-            parts.append(part)
-        return total, parts
+        return [
+            None if function is None or target is None else function.sums(target, prediction, w, None, valid)
+            for function, target, prediction, w in zip(self.functions, targets, predictions, weights, strict=True)
+        ]
+
+    def each(self, y: Any, outputs: Any) -> list[Any]:
+        """Return the losses of each output before they are averaged."""
+        predictions = leaves_of(outputs)
+        targets = _aligned(y, predictions, self.names, "y")
+        return [
+            function.call(target, value_of(prediction))
+            for function, target, prediction in zip(self.functions, targets, predictions, strict=True)
+            if function is not None and target is not None
+        ]
+
+    def total(self, sums: list[Sums | None], of: list[Any] | None = None) -> tuple[Any, list[Any]]:
+        """Return the weighted total and the unweighted loss of each output, divided by the counts in `of` if given."""
+        counts = [None if pair is None else pair[1] for pair in sums] if of is None else of
+        parts = [None if pair is None else divide(pair[0], count) for pair, count in zip(sums, counts, strict=True)]
+        weighted = (w * part for w, part in zip(self.weights, parts, strict=True) if part is not None)
+        return sum(weighted, jnp.zeros(())), parts
+
+    def divisors(self, counts: list[Any]) -> list[Any]:
+        """Return what sums over several pieces are divided by: a summed loss is not divided."""
+        summed = [getattr(function, "reduction", None) == "sum" for function in self.functions]
+        return [
+            jnp.ones_like(count) if count is not None and whole else count
+            for count, whole in zip(counts, summed, strict=True)
+        ]
 
 
-def _loss(entry: Any) -> Callable[..., Any] | None:
+def _loss(entry: Any) -> loss_parts.Loss | None:
     if entry is None:
         return None
     if isinstance(entry, loss_parts.Loss):
@@ -109,13 +133,31 @@ class CompiledMetrics:
                         (place, bool(weighted), f"{prefix}weighted_{name}" if taken else prefix + name, metric)
                     )
 
-    def update(self, y: Any, outputs: Any, sample_weight: Any) -> None:
-        """Take a batch into the metrics' states."""
+    def each(self, y: Any, outputs: Any) -> list[Any]:
+        """Return the values of metrics that are a person's own functions, before they are averaged."""
+        predictions = leaves_of(outputs)
+        targets = _aligned(y, predictions, self.names, "y")
+        return [
+            metric.values(targets[place], value_of(predictions[place]))
+            for place, _, _, metric in self.entries
+            if isinstance(metric, metric_parts.MeanMetricWrapper)
+        ]
+
+    def update(self, y: Any, outputs: Any, sample_weight: Any, valid: Any = None) -> None:
+        """Take a batch into the metrics' states; samples that are not valid weigh nothing."""
         predictions = leaves_of(outputs)
         targets = _aligned(y, predictions, self.names, "y")
         weights = _aligned(sample_weight, predictions, self.names, "sample_weight", spread=True)
         for place, weighted, _, metric in self.entries:
-            metric.update_state(targets[place], predictions[place], weights[place] if weighted else None)
+            weight = weights[place] if weighted else None
+            metric.update_state(targets[place], predictions[place], _among_valid(weight, valid))
+
+
+def _among_valid(weight: Any, valid: Any) -> Any:
+    if valid is None:
+        return weight
+    shown = valid.astype("float32")
+    return shown if weight is None else jnp.asarray(weight) * shown.reshape(shown.shape + (1,) * (weight.ndim - 1))
 
 
 def _listed(given: Any, names: Sequence[str], what: str) -> list[list[Any]]:

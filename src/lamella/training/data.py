@@ -19,9 +19,12 @@ Batch = tuple[Any, Any, Any]
 
 @dataclass
 class Block:
-    """Some batches of one size, stacked along a first axis; the first `steps` of them count."""
+    """Some batches of one size, stacked along a first axis; the first `steps` of them count.
 
-    arrays: Batch
+    The arrays are x, y, sample weights and how many samples of each batch count, None where all do.
+    """
+
+    arrays: tuple[Any, Any, Any, Any]
     steps: int
     samples: int
 
@@ -99,25 +102,34 @@ class ArrayData:
         """Return a batch to trace with."""
         return map_leaves(lambda a: a[: self.batch_size], (self.x, self.y, self.weights))  # type: ignore[no-any-return]
 
-    def blocks(self, most: int) -> Iterator[Block]:
-        """Yield the batches of one epoch, up to `most` in a block; the last, smaller one by itself."""
+    @property
+    def ragged(self) -> bool:
+        """Whether the last batch is smaller than the others."""
+        return self.samples % self.batch_size != 0
+
+    def blocks(self, most: int, pad: bool = False) -> Iterator[Block]:
+        """Yield the batches of one epoch, up to `most` in a block; the last, smaller one by itself or filled up."""
         order = np.random.permutation(self.samples) if self.shuffle else None
         arrays = (self.x, self.y, self.weights)
-        full = self.samples // self.batch_size
-        per_block = max(1, min(most, full, _BLOCK_BYTES // max(1, self._batch_bytes())))
-        for start in range(0, full, per_block):
-            steps = min(per_block, full - start)
-            size = steps * self.batch_size
+        full, rest = divmod(self.samples, self.batch_size)
+        steps = full + bool(pad and rest)
+        per_block = max(1, min(most, steps, _BLOCK_BYTES // max(1, self._batch_bytes())))
+        for start in range(0, steps, per_block):
+            count = min(per_block, steps - start)
+            size = min(count * self.batch_size, self.samples - start * self.batch_size)
             cut = map_leaves(_taker(order, start * self.batch_size, size), arrays)
-            stacked = map_leaves(self._stacker(steps, per_block), cut)
-            yield Block(stacked, steps, size)
-        rest = self.samples - full * self.batch_size
-        if rest:
-            cut = map_leaves(_taker(order, full * self.batch_size, rest), arrays)
-            yield Block(map_leaves(lambda a: a[None], cut), 1, rest)
+            x, y, weights = map_leaves(self._stacker(count, per_block), cut)
+            counts = np.full(per_block, self.batch_size, "int32") if pad and rest else None
+            if counts is not None and start + count > full:
+                counts[count - 1] = rest
+            yield Block((x, y, weights, counts), count, size)
+        if rest and not pad:
+            x, y, weights = map_leaves(_taker(order, full * self.batch_size, rest), arrays)
+            yield Block(map_leaves(lambda a: a[None], (x, y, weights, None)), 1, rest)
 
     def _stacker(self, steps: int, per_block: int) -> Callable[[Any], Any]:
         def stack(array: Any) -> Any:
+            array = filled(array, steps * self.batch_size)
             stacked = array.reshape(steps, self.batch_size, *array.shape[1:])
             if steps == per_block:
                 return stacked
@@ -129,6 +141,12 @@ class ArrayData:
     def _batch_bytes(self) -> int:
         arrays = leaves_of((self.x, self.y, self.weights))
         return int(sum(a.nbytes for a in arrays) // max(self.samples, 1) * self.batch_size)
+
+
+def filled(array: Any, size: int) -> Any:
+    """Repeat the last sample up to a number of samples: real values, which give no NaN that zeros might."""
+    missing = size - len(array)
+    return np.concatenate([array, np.repeat(array[-1:], missing, axis=0)]) if missing > 0 else array
 
 
 def _taker(order: Any, start: int, size: int) -> Callable[[Any], Any]:
@@ -158,18 +176,27 @@ class IterableData:
             self._peeked = [_as_batch(batch)]
         return self._peeked[0]
 
-    def blocks(self, most: int) -> Iterator[Block]:
+    @property
+    def ragged(self) -> bool:
+        """Whether a batch may be smaller than the others: nobody knows."""
+        return True
+
+    def blocks(self, most: int, pad: bool = False) -> Iterator[Block]:
         """Yield one batch a block; `steps` of them if that was given, else until the source ends."""
         if self._iterator is None or ((self.steps is None or hasattr(self.source, "__len__")) and not self._peeked):
             self._iterator = iter(self.source)
-        done = 0
+        done = common = 0
         while self.steps is None or done < self.steps:
             batch = self._peeked.pop() if self._peeked else next(self._iterator, None)
             if batch is None:
                 return
             arrays = _as_batch(batch)
             size = check_sizes(x=arrays[0], y=arrays[1], sample_weight=arrays[2])
-            yield Block(map_leaves(lambda a: a[None], arrays), 1, size)
+            common = max(common, size)
+            counts = np.full(1, size, "int32") if pad else None
+            wanted = common if pad else size
+            x, y, weights = map_leaves(lambda a, wanted=wanted: filled(a, wanted)[None], arrays)
+            yield Block((x, y, weights, counts), 1, size)
             done += 1
 
 

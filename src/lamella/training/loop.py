@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lamella.batch.report import Report
 from lamella.core.errors import ArgumentError, DataError
 from lamella.core.structure import flatten, leaves_of, map_leaves, unflatten
 from lamella.parts import losses, optimizers
@@ -48,10 +50,13 @@ class Compiled:
         metrics: Any,
         weighted_metrics: Any,
         steps_per_execution: int | None,
+        micro_batch: int | None = None,
     ) -> None:
         self.model = model
         self.optimizer = None if optimizer is None else optimizers.get(optimizer)
         self.steps_per_execution = steps_per_execution
+        self.micro_batch = check_micro_batch(micro_batch)
+        self._warned = False
         self._given = loss, loss_weights, metrics, weighted_metrics
         self._steps: Steps | None = None
         self._seen: Any = None
@@ -93,6 +98,17 @@ class Compiled:
         self._seen = self.model.fingerprint()
         return self._steps
 
+    def cut(self, micro_batch: int | None, data: Data) -> None:
+        """Set the size of the pieces that a training step takes; say once what that means where samples mix."""
+        size = self.micro_batch if micro_batch is None else check_micro_batch(micro_batch)
+        self.steps.micro_batch = size
+        if size is None or self._warned or size >= len(leaves_of(data.first())[0]):
+            return
+        report = self.steps.report(data.first(), "train")
+        if not report.may_split:
+            self._warned = True
+            warnings.warn(_pieces_differ(report, size), SplitBatchWarning, stacklevel=4)
+
     def _output_names(self, batch: Any) -> list[str]:
         graph = getattr(self.model, "_graph", None)
         if graph is not None:
@@ -102,6 +118,27 @@ class Compiled:
             return list(targets)
         count = max(1, len(leaves_of(targets)))
         return [f"output_{i + 1}" for i in range(count)]
+
+
+class SplitBatchWarning(UserWarning):
+    """A batch is taken in pieces although samples mix: the result is not that of the whole batch."""
+
+
+def check_micro_batch(size: int | None) -> int | None:
+    """Return the size of pieces, checked."""
+    if size is not None and (isinstance(size, bool) or not isinstance(size, int) or size < 1):
+        raise ArgumentError(f"micro_batch is a number of samples, at least 1; got {size!r}.", mend="micro_batch=32")
+    return size
+
+
+def _pieces_differ(report: Report, size: int) -> str:
+    what = {place.layer or place.source or place.primitive for place in report.places}
+    named = ", ".join(sorted(what)) or "a loss that a layer adds" if report.losses else ", ".join(sorted(what))
+    return (
+        f"micro_batch={size} takes each batch in pieces of {size} samples, and samples mix in {named or 'the model'}. "
+        f"There each piece stands for itself, as a batch of {size} would: statistics over the batch are those of a "
+        "piece, and state is updated once a piece. All else is as with the whole batch.\n" + str(report)
+    )
 
 
 def check_names(loss: Any, metrics: Any) -> None:
@@ -162,12 +199,15 @@ def one_batch(x: Any, y: Any, sample_weight: Any, class_weight: Any) -> ArrayDat
     return data
 
 
-def fit(compiled: Compiled, train: Data, validation: Data | None, callbacks: Any, plan: Plan) -> History:
+def fit(
+    compiled: Compiled, train: Data, validation: Data | None, callbacks: Any, plan: Plan, micro_batch: int | None = None
+) -> History:
     """Train for some epochs."""
     model, history = compiled.model, History()
     if compiled.optimizer is None:
         raise ArgumentError("The model was compiled without an optimizer.", mend="model.compile('adam', loss='mse')")
     steps = compiled.prepare(train, training=True)
+    compiled.cut(micro_batch, train)
     params = {"epochs": plan.epochs, "steps": train.steps, "verbose": plan.verbose}
     given = callbacks if isinstance(callbacks, list | tuple) else [callbacks] if callbacks else []
     events = CallbackList([history, *given], model, params)
@@ -211,7 +251,8 @@ def _pass(compiled: Compiled, steps: Steps, data: Data, events: CallbackList, pr
     results: list[Any] = []
     batch = 0
     most = compiled.steps_per_execution or (_STEPS_A_CALL if steps.loops_well else 1)
-    for block in data.blocks(1 if events.per_batch else most):
+    pad = data.ragged and steps.may_pad(data.first(), mode)
+    for block in data.blocks(1 if events.per_batch else most, pad):
         events(f"on_{mode}_batch_begin", batch, {})
         results = run(block.arrays, block.steps)
         batch += block.steps
@@ -239,6 +280,7 @@ def _number(value: Any) -> Any:
 def on_batch(compiled: Compiled, data: ArrayData, training: bool) -> Logs:
     """Run one step on one batch."""
     steps = compiled.prepare(data, training)
+    compiled.cut(None, data)
     (block,) = data.blocks(1)
     results = (steps.train if training else steps.test)(block.arrays, 1)
     return _logs(steps, results)
@@ -252,10 +294,11 @@ def predict(compiled: Compiled, data: Data, callbacks: Any, verbose: Any) -> Any
     outputs: list[Any] = []
     structure: Any = None
     with Progress(verbose, "predict", data.steps) as progress:
-        for index, block in enumerate(data.blocks(1)):
+        pad = data.ragged and steps.may_pad(data.first(), "predict")
+        for index, block in enumerate(data.blocks(1, pad)):
             events("on_predict_batch_begin", index, {})
             leaves, structure = flatten(steps.predict(map_leaves(lambda a: a[0], block.arrays[0])))
-            outputs.append(leaves)
+            outputs.append([leaf[: block.samples] for leaf in leaves] if pad else leaves)
             events("on_predict_batch_end", index, {})
             progress.advance(1)
             if progress.wants_logs:

@@ -6,14 +6,18 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import jax
+import jax.numpy as jnp
 from jax import lax
 
 from lamella import kernels
+from lamella.batch.report import Report
 from lamella.core.calls import collecting
-from lamella.core.masked import mask_of, value_of, with_mask
+from lamella.core.masked import value_of
 from lamella.core.structure import flatten, leaves_of, map_leaves, unflatten
 from lamella.core.variable import Frame, Variable, discover
 from lamella.training.compiled import CompiledLoss, CompiledMetrics
+from lamella.training.objective import Batch, Objective
+from lamella.training.proof import prove
 
 if TYPE_CHECKING:
     from lamella.training.trainer import Trainer
@@ -22,9 +26,16 @@ if TYPE_CHECKING:
 class Steps:
     """Pure, compiled steps over a flat list of a model's variables, which stay on the device between calls."""
 
-    def __init__(self, model: Trainer, loss: CompiledLoss, metrics: CompiledMetrics, loss_tracker: Any) -> None:
+    def __init__(
+        self,
+        model: Trainer,
+        loss: CompiledLoss,
+        metrics: CompiledMetrics,
+        loss_tracker: Any,
+    ) -> None:
         self.model = model
         self.loss = loss
+        self.objective = Objective(model, loss)
         self.metrics = metrics
         self.loss_tracker = loss_tracker
         self.variables: list[Variable] = []
@@ -33,6 +44,8 @@ class Steps:
         self._predict = jax.jit(self._predict_values)
         self._structure: Any = None
         self.loops_well = True
+        self.micro_batch: int | None = None
+        self._reports: dict[Any, Report] = {}
 
     def gather(self, batch: Any, training: bool) -> None:
         """Find every variable that a step reads or writes: the model's, and any other that its call meets."""
@@ -77,6 +90,21 @@ class Steps:
             self.model.optimizer.build(self.model.trainable_variables)
         self.gather(batch, training)
 
+    def report(self, batch: Any, mode: str) -> Report:
+        """Return what is proven of "train", "test" or "predict" on batches of this kind, whatever their size."""
+        if mode == "predict":
+            batch = (batch[0], None, None)
+        leaves, tree = flatten(batch)
+        key = mode, tree, tuple((leaf.shape[1:], str(leaf.dtype)) for leaf in leaves)
+        if key not in self._reports:
+            self._reports[key] = prove(self.model, batch, mode, self.loss, self.metrics)
+        return self._reports[key]
+
+    def may_pad(self, batch: Any, mode: str) -> bool:
+        """Tell whether a batch may be filled up with samples that do not count, without any change to the results."""
+        ours = all(type(metric).__module__.startswith("lamella.") for *_, metric in self.metrics.entries)
+        return (ours or mode == "predict") and self.report(batch, mode).may_pad
+
     # -- running ------------------------------------------------------------------------------------------------
 
     def train(self, arrays: Any, steps: int) -> list[Any]:
@@ -92,28 +120,30 @@ class Steps:
         return self._predict([variable._value for variable in self.variables], x)
 
     def _run(self, program: Callable[..., Any], arrays: Any, steps: int) -> list[Any]:
-        values, logs = program([variable._value for variable in self.variables], arrays, steps)
+        values, logs = program([variable._value for variable in self.variables], arrays, steps, self.micro_batch)
         for variable, value in zip(self.variables, values, strict=True):
             variable._value = value
         return logs  # type: ignore[no-any-return]
 
-    def _compiled(self, step: Callable[[Any], None]) -> Callable[..., Any]:
+    def _compiled(self, step: Callable[[Batch, int | None], None]) -> Callable[..., Any]:
         """Compile `step` over a block: a loop inside the program, over as many steps as the call says."""
 
-        def one(values: list[Any], arrays: Any, index: Any) -> list[Any]:
-            batch = map_leaves(lambda a: lax.dynamic_index_in_dim(a, index, keepdims=False), arrays)
+        def one(values: list[Any], arrays: Any, index: Any, micro_batch: int | None) -> list[Any]:
+            x, y, weights, count = map_leaves(lambda a: lax.dynamic_index_in_dim(a, index, keepdims=False), arrays)
+            valid = None if count is None else jnp.arange(leaves_of(x)[0].shape[0]) < count
+            batch = x, y, weights, valid
             with Frame(self.variables, values) as frame:
-                step(batch)
+                step(batch, micro_batch)
                 return [frame.values[id(variable)] for variable in self.variables]
 
-        def block(values: list[Any], arrays: Any, steps: Any) -> tuple[list[Any], list[Any]]:
+        def block(values: list[Any], arrays: Any, steps: Any, micro_batch: int | None) -> tuple[list[Any], list[Any]]:
             if leaves_of(arrays)[0].shape[0] == 1:
-                values = one(values, arrays, 0)
+                values = one(values, arrays, 0, micro_batch)
             else:
-                values = lax.fori_loop(0, steps, lambda i, now: one(now, arrays, i), values)
+                values = lax.fori_loop(0, steps, lambda i, now: one(now, arrays, i, micro_batch), values)
             return values, self._results(values)
 
-        return jax.jit(block, donate_argnums=0)
+        return jax.jit(block, donate_argnums=0, static_argnums=3)
 
     def _results(self, values: list[Any]) -> list[Any]:
         with Frame(self.variables, values):
@@ -122,49 +152,31 @@ class Steps:
 
     # -- the steps ------------------------------------------------------------------------------------------------
 
-    def _forward(self, batch: Any, training: bool) -> tuple[Any, Any, list[Any]]:
-        x, y, sample_weight = batch
-        with collecting(training) as call:
-            outputs = self.model(x, training=training)
-        total, parts = self.loss(y, outputs, sample_weight)
-        total = total + sum(call.losses) + sum(self.model._penalties())
-        return total, outputs, parts
-
-    def _train_step(self, batch: Any) -> None:
-        trained = self.model.trainable_variables
-        kept: dict[str, Any] = {}
-
-        def objective(values: list[Any]) -> tuple[Any, Any]:
-            with Frame(trained, values) as frame:
-                total, outputs, parts = self._forward(batch, training=True)
-                leaves, kept["structure"] = flatten(outputs)
-                kept["written"] = list(frame.written.values())
-                new = [frame.values[id(variable)] for variable in kept["written"]]
-            return total.astype("float32"), (total, [(value_of(x), mask_of(x)) for x in leaves], parts, new)
-
-        grads, (total, leaves, parts, new) = jax.grad(objective, has_aux=True)([v.value for v in trained])
-        for variable, value in zip(kept["written"], new, strict=True):
-            variable.assign(value)
+    def _train_step(self, batch: Batch, micro_batch: int | None) -> None:
+        grads, total, parts = self.objective.gradients(batch, self._update, self.variables, micro_batch)
         assert self.model.optimizer is not None
-        self.model.optimizer.apply(grads, trained)
-        outputs = _pairs(kept["structure"], leaves)
-        self._update(batch, total, outputs, parts)
+        self.model.optimizer.apply(grads, self.model.trainable_variables)
+        self._track(batch, total, parts)
 
-    def _test_step(self, batch: Any) -> None:
+    def _test_step(self, batch: Batch, _: int | None) -> None:
         with Frame() as scratch:
-            total, outputs, parts = self._forward(batch, training=False)
+            total, parts, outputs = self.objective.evaluate(batch, training=False)
         for variable in scratch.written.values():
             variable.assign(scratch.values[id(variable)])
-        self._update(batch, total, outputs, parts)
+        self._update(batch, outputs)
+        self._track(batch, total, parts)
 
-    def _update(self, batch: Any, total: Any, outputs: Any, parts: list[Any]) -> None:
-        x, y, sample_weight = batch
-        samples = leaves_of(x)[0].shape[0]
+    def _update(self, batch: Batch, outputs: Any) -> None:
+        _, y, sample_weight, valid = batch
+        self.metrics.update(y, outputs, sample_weight, valid)
+
+    def _track(self, batch: Batch, total: Any, parts: list[Any]) -> None:
+        x, _, _, valid = batch
+        samples = leaves_of(x)[0].shape[0] if valid is None else jnp.sum(valid)
         self.loss_tracker.update_state(total, sample_weight=samples)
         for tracker, part in zip(self.loss.trackers, parts, strict=True):
             if tracker is not None and part is not None:
                 tracker.update_state(part, sample_weight=samples)
-        self.metrics.update(y, outputs, sample_weight)
 
     def _predict_values(self, values: list[Any], x: Any) -> Any:
         with Frame(self.variables, values), collecting(False):
@@ -180,7 +192,3 @@ class Steps:
         """The names of the results, in their order."""
         trackers = [tracker.name for tracker in self.loss.trackers if tracker is not None]
         return ["loss", *trackers, *(name for _, _, name, _ in self.metrics.entries)]
-
-
-def _pairs(structure: Any, leaves: list[Any]) -> Any:
-    return unflatten(structure, [with_mask(value, mask) for value, mask in leaves])

@@ -69,12 +69,15 @@ class Trainer:
         steps_per_execution: int | None = None,
         jit_compile: Any = "auto",
         auto_scale_loss: bool = True,
+        *,
+        micro_batch: int | None = None,
     ) -> None:
         """Say how the model is trained: by which optimizer, towards which loss, watched by which metrics.
 
         `loss`, `loss_weights` and `metrics` may be one thing, a list by the outputs' places or a dict by their
         names. `steps_per_execution` is how many steps run in one call of the compiled program; by default as many
-        as give a live progress bar.
+        as give a live progress bar. `micro_batch` takes each batch in pieces of so many samples, whose gradients are
+        added up before the one update: the memory of a small batch, the result of the whole one.
         """
         if run_eagerly:
             raise ArgumentError(
@@ -83,7 +86,7 @@ class Trainer:
             )
         kept = self._trainer
         kept.compiled = loop.Compiled(
-            self, optimizer, loss, loss_weights, metrics, weighted_metrics, steps_per_execution
+            self, optimizer, loss, loss_weights, metrics, weighted_metrics, steps_per_execution, micro_batch
         )
         kept.optimizer, kept.loss = kept.compiled.optimizer, loss
 
@@ -134,11 +137,13 @@ class Trainer:
         validation_steps: int | None = None,
         validation_batch_size: int | None = None,
         validation_freq: int = 1,
+        *,
+        micro_batch: int | None = None,
     ) -> History:
         """Train on arrays (first axis: samples) or on an iterable of batches; return the history of the logs.
 
         The data is checked first: sizes, dtypes, NaN and the shapes of the inputs. `verbose`: 0 silent, 1 a live
-        bar, 2 a line an epoch; "auto" is 1 in a terminal.
+        bar, 2 a line an epoch; "auto" is 1 in a terminal. `micro_batch` goes before that of `compile`.
         """
         plan = loop.Plan(
             epochs=epochs,
@@ -151,7 +156,7 @@ class Trainer:
         data = adapt(x, y, sample_weight, batch_size, steps_per_epoch, shuffle)
         size = validation_batch_size or batch_size or 32
         train, held = loop.training_data(data, class_weight, validation_split, validation_data, size, validation_steps)
-        return loop.fit(self._need_compiled(), train, held, callbacks, plan)
+        return loop.fit(self._need_compiled(), train, held, callbacks, plan, micro_batch)
 
     def evaluate(
         self,
