@@ -2,6 +2,7 @@
 
 from lamella import (
     activations,
+    batch,
     callbacks,
     config,
     constraints,
@@ -51,6 +52,7 @@ __all__ = [
     "SymbolicTensor",
     "Variable",
     "activations",
+    "batch",
     "callbacks",
     "clear_session",
     "config",

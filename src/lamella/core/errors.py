@@ -85,6 +85,10 @@ class SymbolicValueError(LamellaError, TypeError):
     """A symbolic tensor has a shape but no values: `float(Input((3,)))`."""
 
 
+class SampleStateError(LamellaError, RuntimeError):
+    """Code written for one sample gave a variable a value of that sample: `self.total.assign_add(x.sum())`."""
+
+
 class VariableInJitError(LamellaError, RuntimeError):
     """A variable was read inside a bare `jax.jit`, which would freeze its value: `jax.jit(layer)(x)`."""
 
