@@ -19,6 +19,7 @@ from lamella.core.operators import ArrayLike
 from lamella.core.sample import inside_sample
 from lamella.core.structure import flatten, unflatten
 from lamella.core.variable import Frame, Variable
+from lamella.graph.trace import branch_error, branched_in_python
 from lamella.ops.dispatch import op
 from lamella.ops.lift import refuse_bare_jit
 
@@ -44,7 +45,7 @@ def per_sample(fn: Callable[..., Any]) -> Callable[..., Any]:
         leaves, tree = flatten((args, kwargs))
         pairs = [_mapped(leaf) for leaf in leaves]
         mapping = _Mapping(fn, leaves, tree)
-        outputs, losses, state = mapping.run(_samples(pairs), pairs)
+        state, losses, outputs = mapping.run(_samples(pairs), pairs)
         refuse_bare_jit(mapping.seen)
         for variable, value in zip(mapping.written, state, strict=True):
             variable.assign(value)
@@ -67,17 +68,19 @@ class _Mapping:
         self.givers: list[Any] = []
         self.finished = False
 
-    def run(self, samples: Any, pairs: list[Pair | None]) -> tuple[list[Pair], list[Any], list[Any]]:
+    def run(self, samples: Any, pairs: list[Pair | None]) -> tuple[list[Any], list[Any], list[Pair]]:
         numbers = jnp.arange(samples, dtype="uint32")
         try:
             # JAX refuses to return once what differs between samples: this decides which state may be written.
-            return jax.vmap(self.one, out_axes=(0, 0, None))(numbers, pairs)  # type: ignore[no-any-return]
-        except ValueError as error:
+            return jax.vmap(self.one, out_axes=(None, 0, 0))(numbers, pairs)
+        except (ValueError, TypeError) as error:
             if self.finished and "out_axes" in str(error):
                 raise self._differs(str(error)) from error
+            if branched_in_python(error):
+                raise branch_error(error, f"{_name(self.fn)!r} on one sample") from error
             raise
 
-    def one(self, number: Any, pairs: list[Pair | None]) -> tuple[list[Pair], list[Any], list[Any]]:
+    def one(self, number: Any, pairs: list[Pair | None]) -> tuple[list[Any], list[Any], list[Pair]]:
         given = [leaf if pair is None else with_mask(*pair) for leaf, pair in zip(self.leaves, pairs, strict=True)]
         args, kwargs = unflatten(self.tree, given)
         with inside_sample(number), Frame() as frame, apart() as call:
@@ -86,25 +89,29 @@ class _Mapping:
         self.seen, self.written = frame.seen, list(frame.written.values())
         self.givers = call.givers
         self.finished = True
-        return outputs, call.losses, [frame.values[id(variable)] for variable in self.written]
+        return [frame.values[id(variable)] for variable in self.written], call.losses, outputs
 
     def _differs(self, complaint: str) -> SampleStateError:
-        place = re.search(r"out_axes\[2\]\[(\d+)\]", complaint)
+        place = re.search(r"out_axes\[0\]\[(\d+)\]", complaint)
         variables = [self.written[int(place.group(1))]] if place else self.written
         paths = ", ".join(repr(variable.path) for variable in variables)
         return SampleStateError(
-            f"Code written for one sample assigns {paths} a value that depends on the sample. There is one variable for "
-            "the whole batch, and each sample would write its own value.",
+            f"Code written for one sample assigns {paths} a value that depends on the sample. There is one variable "
+            "for the whole batch, and each sample would write its own value.",
             mend="return the value as an output; a `call` with the batch axis, which reduces over it; or a Metric on "
             "the outputs",
         )
+
+
+def _name(fn: Any) -> str:
+    return str(getattr(fn, "__name__", None) or getattr(getattr(fn, "func", fn), "__name__", type(fn).__name__))
 
 
 def _mapped(leaf: Any) -> Pair | None:
     """Return what of an argument is mapped: an array and its mask; None for what all samples share."""
     value, mask = value_of(leaf), mask_of(leaf)
     if isinstance(value, ArrayLike):
-        value = value.value  # type: ignore[attr-defined]
+        value = value.value
     if not isinstance(value, jax.Array | np.ndarray):
         return None
     for array in (value, mask):
@@ -132,7 +139,7 @@ def _samples(pairs: list[Pair | None]) -> Any:
 
 def _output(value: Any) -> Any:
     if isinstance(value, ArrayLike):
-        value = value.value  # type: ignore[attr-defined]
+        value = value.value
     if isinstance(value, jax.Array | np.ndarray | np.generic | bool | int | float | complex):
         return jnp.asarray(value)
     raise ArgumentError(f"A function of one sample returns arrays and numbers, got {type(value).__name__}: {value!r}.")

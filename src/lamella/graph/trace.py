@@ -14,6 +14,7 @@ from jax.errors import InconclusiveDimensionOperation
 from lamella.core.axes import BATCH, Dim, is_symbolic, symbol
 from lamella.core.errors import LamellaError, ShapeError, SymbolicBranchError, is_user_file, user_line
 from lamella.core.masked import mask_of, value_of, with_mask
+from lamella.core.sample import outside_samples
 from lamella.core.structure import flatten, unflatten
 from lamella.core.variable import Frame
 
@@ -50,7 +51,7 @@ def _evaluate(call: Callable[[list[Any]], Any], pairs: list[Pair]) -> Any:
     kept: list[Any] = []
 
     def on_arrays(values: list[Any], masks: list[Any]) -> Any:
-        with Frame():
+        with Frame(), outside_samples():
             out = call([with_mask(value, mask) for value, mask in zip(values, masks, strict=True)])
         leaves, tree = flatten(out)
         kept[:] = [tree]

@@ -46,8 +46,9 @@ class Masking(Layer):
 class Lambda(Layer):
     """A function as a layer, for what has no weights: `Lambda(lambda x: x ** 2)`.
 
-    With `per_sample=True` the function is written for one sample, without a batch axis. `output_shape`, without the batch axis, is checked against what the function returns. `mask` is a mask, or a
-    function of inputs and mask.
+    With `per_sample=True` the function is written for one sample, without a batch axis; `arguments` are the same for
+    all samples. `output_shape`, without the batch axis, is checked against what the function returns. `mask` is a
+    mask, or a function of inputs and mask, for the batch.
     """
 
     function: Callable[..., Any]

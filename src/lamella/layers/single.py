@@ -43,7 +43,7 @@ def call_from_sample(cls: type) -> Callable[..., Any] | None:
 
 def takes_one_sample(layer: Layer) -> bool:
     """Tell whether a layer's code is written for one sample."""
-    return hasattr(type(layer).call, "__wrapped__") and type(layer).call.__name__ == "call_sample"
+    return getattr(type(layer).call, "__name__", "") == "call_sample"
 
 
 def on_one_sample(layer: Layer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -57,7 +57,7 @@ def on_one_sample(layer: Layer, args: tuple[Any, ...], kwargs: dict[str, Any]) -
 def _with_axis(leaf: Any) -> Any:
     value, mask = value_of(leaf), mask_of(leaf)
     if isinstance(value, ArrayLike):
-        value = value.value  # type: ignore[attr-defined]
+        value = value.value
     if not isinstance(value, jax.Array | np.ndarray):
         return leaf
     return with_mask(jnp.asarray(value)[None], None if mask is None else jnp.asarray(mask)[None])
