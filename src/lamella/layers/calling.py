@@ -183,8 +183,9 @@ def explain(layer: Layer, error: Exception, arguments: dict[str, Any]) -> Except
             mend="mask[..., None] (or ops.expand_dims(mask, -1)) before multiplying; "
             "keepdims=True in sums over the mask",
         )
+    method = "call_sample" if takes_one_sample(layer) else "call"
     return ShapeError(
-        f"Two arrays inside `{'call_sample' if takes_one_sample(layer) else 'call'}` do not fit together: {shown_shapes}.{where}",
+        f"Two arrays inside `{method}` do not fit together: {shown_shapes}.{where}",
         mend="x[..., None] or keepdims=True for an axis that is missing; ops.transpose for axes out of order",
     )
 

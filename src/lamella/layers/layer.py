@@ -38,7 +38,8 @@ class Layer(HasWeights, config.Configurable):
 
     Write `call(self, inputs)`, and `build(self, input_shape)` if there are weights. Shapes, configs, names and the
     list of weights follow by themselves. `call_sample(self, x)` in place of `call` is written for one sample, without
-    a batch axis; the layers that it calls take one sample too. `build` and `compute_mask` keep the batch axis. Arguments are declared as fields or taken by an `__init__`.
+    a batch axis; the layers that it calls take one sample too. `build` and `compute_mask` keep the batch axis.
+    Arguments are declared as fields or taken by an `__init__`.
 
     >>> import numpy as np
     >>> class Scale(Layer):
