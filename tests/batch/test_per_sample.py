@@ -288,6 +288,30 @@ class TestLayers:
         assert layers.Lambda(jnp.sum, per_sample=True).get_config()["per_sample"] is True
         assert layers.Lambda(jnp.sum)(X).shape == ()
 
+    def test_sizes_that_are_known_and_that_are_not(self) -> None:
+        class Add(layers.Layer):
+            def call_sample(self, a: Any, b: Any, *, scale: float = 1.0) -> Any:
+                return (a + b) * scale
+
+        assert Add()(Input((3,)), Input((3,), batch_size=4)).shape == (4, 3)
+        assert Add()(Input((None, 3)), Input((None, 3)), scale=2.0).shape == (None, None, 3)
+        assert Add()(Y[:0], Y[:0]).shape == (0, 3)
+        close(Add()(Y, Y, scale=2.0), Y * 4)
+        text = message(errors.BatchSizeError, lambda: Add()(Y, Y[:5]))
+        assert "(batch=8, features=3) and (batch=5, features=3)" in text and "In the layer 'add_" in text
+
+    def test_a_shape_asked_for_inside(self) -> None:
+        class Asks(layers.Layer):
+            def __init__(self) -> None:
+                super().__init__()
+                self.inner = Inside(layers.Dense(4))
+
+            def call_sample(self, x: Any) -> Any:
+                assert self.inner.compute_output_shape((None, 6, 5)) == (None, 6, 4)
+                return self.inner(x)
+
+        assert Asks()(X).shape == (8, 6, 4)
+
     def test_inheritance(self) -> None:
         class Halved(Pool):
             def call_sample(self, x: Any, mask: Any = None) -> Any:
@@ -464,6 +488,10 @@ class TestState:
         layer = Inside(layers.BatchNormalization(name="norm"))
         text = message(errors.SampleStateError, lambda: layer(X, training=True))
         assert "norm/moving_mean" in text and "moving_variance" not in text
+
+    def test_states_carried_from_batch_to_batch_are_refused(self) -> None:
+        with pytest.raises(errors.SampleStateError, match="'state_0'"):
+            Inside(layers.LSTM(3, stateful=True))(X)
 
     def test_losses_leave_as_means(self) -> None:
         class Penalty(layers.Layer):
