@@ -18,7 +18,13 @@ class Call:
     training: bool | None = None
     path: tuple[str, ...] = ()
     losses: list[Any] = field(default_factory=list)
+    givers: list[Any] = field(default_factory=list)
     met: dict[str, Any] = field(default_factory=dict)
+
+    def leave(self, loss: Any, giver: Any = None) -> None:
+        """Add a scalar to the training loss; `giver` is the layer that wants to show it as well."""
+        self.losses.append(loss)
+        self.givers.append(giver)
 
 
 _call: ContextVar[Call | None] = ContextVar("lamella_call", default=None)
@@ -33,7 +39,7 @@ def present_call() -> Call | None:
 def entering(layer: Any, training: bool | None) -> Iterator[Call]:
     """Run a layer's call inside the present one: one step deeper, the same losses, its name on what it computes."""
     outer = _call.get() or Call()
-    inner = Call(training, (*outer.path, layer.name), outer.losses, outer.met)
+    inner = Call(training, (*outer.path, layer.name), outer.losses, outer.givers, outer.met)
     inner.met["/".join(inner.path)] = layer
     token = _call.set(inner)
     try:
@@ -47,6 +53,18 @@ def entering(layer: Any, training: bool | None) -> Iterator[Call]:
 def collecting(training: bool | None) -> Iterator[Call]:
     """Start a call from outside of any layer, as a training step does; yields it, to read losses and layers from."""
     call = Call(training)
+    token = _call.set(call)
+    try:
+        yield call
+    finally:
+        _call.reset(token)
+
+
+@contextmanager
+def apart() -> Iterator[Call]:
+    """Go on with the present call, with losses kept apart from its own; yields what is then the present one."""
+    outer = _call.get() or Call()
+    call = Call(outer.training, outer.path, met=outer.met)
     token = _call.set(call)
     try:
         yield call

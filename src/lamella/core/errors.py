@@ -93,6 +93,10 @@ class MixesSamplesError(LamellaError, ValueError):
     """Something that needs samples kept apart met code that mixes them: per-sample gradients of BatchNormalization."""
 
 
+class SampleStateError(LamellaError, RuntimeError):
+    """Code written for one sample gave a variable a value of that sample: `self.total.assign_add(x.sum())`."""
+
+
 class VariableInJitError(LamellaError, RuntimeError):
     """A variable was read inside a bare `jax.jit`, which would freeze its value: `jax.jit(layer)(x)`."""
 

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from lamella.core.errors import ArgumentError
+from lamella.core.sample import own_key
 from lamella.core.variable import Variable
 
 
@@ -29,10 +30,10 @@ class SeedGenerator:
         self.state = Variable(np.array([start & 0xFFFFFFFF, 0], "uint32"), trainable=False, name="seed_generator_state")
 
     def next(self) -> jax.Array:
-        """Return a key, (2,) uint32, and move on."""
+        """Return a key, (2,) uint32, and move on; inside code for one sample, each sample has its own."""
         key: jax.Array = self.state.value
         self.state.assign(key + jnp.array([0, 1], "uint32"))
-        return key
+        return own_key(key)
 
     def get_config(self) -> dict[str, Any]:
         """Return the seed that the generator was made with."""
@@ -68,7 +69,7 @@ def draw_key(seed: int | SeedGenerator | jax.Array | None) -> jax.Array:
     if isinstance(seed, jax.Array):
         return seed
     if isinstance(seed, int):
-        return jnp.array([seed & 0xFFFFFFFF, 0], "uint32")
+        return own_key(jnp.array([seed & 0xFFFFFFFF, 0], "uint32"))
     if seed is None:
         if not _global:
             _global.append(SeedGenerator())

@@ -21,6 +21,7 @@ from lamella.core.dtypes import is_float, standardize_dtype
 from lamella.core.errors import ShapeError, VariableInJitError, did_you_mean
 from lamella.core.memory import check_fits
 from lamella.core.operators import ArrayLike
+from lamella.core.sample import outside_samples
 
 _frame: ContextVar[Frame | None] = ContextVar("lamella_frame", default=None)
 _autocast: ContextVar[str | None] = ContextVar("lamella_autocast", default=None)
@@ -244,11 +245,12 @@ def autocasting(dtype: str | None) -> Iterator[None]:
 @contextmanager
 def values_at_once() -> Iterator[None]:
     """Compute real values even while a call is traced, as building does; but none where only shapes are asked for."""
-    if _abstract.get():
-        yield
-        return
-    with jax.ensure_compile_time_eval():
-        yield
+    with outside_samples():
+        if _abstract.get():
+            yield
+            return
+        with jax.ensure_compile_time_eval():
+            yield
 
 
 @contextmanager

@@ -21,6 +21,7 @@ from lamella.core.errors import (
     user_line,
 )
 from lamella.core.masked import mask_of, value_of, with_mask
+from lamella.core.sample import outside_samples
 from lamella.core.structure import flatten, unflatten
 from lamella.core.variable import Frame
 
@@ -60,7 +61,7 @@ def _evaluate(call: Callable[[list[Any]], Any], pairs: list[Pair]) -> Any:
     kept: list[Any] = []
 
     def on_arrays(values: list[Any], masks: list[Any]) -> Any:
-        with Frame():
+        with Frame(), outside_samples():
             out = call([with_mask(value, mask) for value, mask in zip(values, masks, strict=True)])
         leaves, tree = flatten(out)
         kept[:] = [tree]

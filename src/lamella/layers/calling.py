@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lamella.core.axes import describe, shown
+from lamella.core.axes import describe, names, shown
 from lamella.core.calls import present_call
 from lamella.core.dtypes import is_float
 from lamella.core.errors import (
@@ -28,6 +28,7 @@ from lamella.core.masked import mask_of, value_of
 from lamella.core.operators import ArrayLike
 from lamella.core.settings import strict_masks
 from lamella.core.structure import leaves_of, map_leaves
+from lamella.layers.single import takes_one_sample
 
 if TYPE_CHECKING:
     from lamella.layers.layer import Layer
@@ -182,14 +183,17 @@ def explain(layer: Layer, error: Exception, arguments: dict[str, Any]) -> Except
             mend="mask[..., None] (or ops.expand_dims(mask, -1)) before multiplying; "
             "keepdims=True in sums over the mask",
         )
+    method = "call_sample" if takes_one_sample(layer) else "call"
     return ShapeError(
-        f"Two arrays inside `call` do not fit together: {shown_shapes}.{where}",
+        f"Two arrays inside `{method}` do not fit together: {shown_shapes}.{where}",
         mend="x[..., None] or keepdims=True for an axis that is missing; ops.transpose for axes out of order",
     )
 
 
 def _described(layer: Layer, shape: tuple[str, ...], is_mask: bool) -> str:
     dims = [int(dim) if dim.isdigit() else None for dim in shape]
+    if takes_one_sample(layer):
+        return describe(dims, ("time",) if is_mask else names(len(dims) + 1)[1:])
     return describe(dims, ("batch", "time") if is_mask else layer.axis_names)
 
 

@@ -20,11 +20,13 @@ from lamella.core.errors import (
 )
 from lamella.core.masked import value_of, with_mask
 from lamella.core.naming import automatic_name
+from lamella.core.sample import unbatched
 from lamella.core.structure import flatten, leaves_of, map_leaves, unflatten
 from lamella.core.variable import abstract_values, autocasting, eager_call
 from lamella.graph.tensor import SymbolicTensor, apply, symbols_of
 from lamella.graph.trace import Spec, trace
 from lamella.layers import calling, eager, tree
+from lamella.layers.single import call_from_sample, on_one_sample
 from lamella.layers.spec import check
 from lamella.layers.state import State, building, first_shape, reserved
 from lamella.layers.weights import HasWeights
@@ -35,7 +37,9 @@ class Layer(HasWeights, config.Configurable):
     """The base of all layers: arrays with a batch axis in, arrays with the same batch axis out.
 
     Write `call(self, inputs)`, and `build(self, input_shape)` if there are weights. Shapes, configs, names and the
-    list of weights follow by themselves. Arguments are declared as fields or taken by an `__init__`.
+    list of weights follow by themselves. `call_sample(self, x)` in place of `call` is written for one sample, without
+    a batch axis; the layers that it calls take one sample too. `build` and `compute_mask` keep the batch axis.
+    Arguments are declared as fields or taken by an `__init__`.
 
     >>> import numpy as np
     >>> class Scale(Layer):
@@ -68,6 +72,9 @@ class Layer(HasWeights, config.Configurable):
         super().__init_subclass__(**kwargs)
         if "build" in cls.__dict__:
             cls.build = building(cls.build)  # type: ignore[method-assign]
+        call = call_from_sample(cls)
+        if call is not None:
+            cls.call = call  # type: ignore[method-assign]
 
     @config.generic_init
     def __init__(
@@ -110,6 +117,8 @@ class Layer(HasWeights, config.Configurable):
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Call the layer on arrays (answers with arrays) or on symbolic tensors (answers with symbolic tensors)."""
+        if unbatched():
+            return on_one_sample(self, args, kwargs)
         if eager.applies(self, args, kwargs):
             return eager.call(self, args, kwargs)
         if symbols_of((args, kwargs)):
@@ -199,7 +208,7 @@ class Layer(HasWeights, config.Configurable):
             for output in leaves_of(outputs):
                 array = value_of(output)
                 # Keras's convention: the penalty of a batch is divided by the number of samples.
-                context.losses.append(self.activity_regularizer(array) / array.shape[0])
+                context.leave(self.activity_regularizer(array) / array.shape[0])
 
     # -- what is asked of a layer -------------------------------------------------------------------------------
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax.numpy as jnp
 
+from lamella.batch.per_sample import per_sample
 from lamella.core.errors import ShapeError
 from lamella.core.masked import value_of
 from lamella.layers.layer import Layer
@@ -44,14 +46,16 @@ class Masking(Layer):
 class Lambda(Layer):
     """A function as a layer, for what has no weights: `Lambda(lambda x: x ** 2)`.
 
-    `output_shape`, without the batch axis, is checked against what the function returns. `mask` is a mask, or a
-    function of inputs and mask.
+    With `per_sample=True` the function is written for one sample, without a batch axis; `arguments` are the same for
+    all samples. `output_shape`, without the batch axis, is checked against what the function returns. `mask` is a
+    mask, or a function of inputs and mask, for the batch.
     """
 
     function: Callable[..., Any]
     output_shape: Any = None
     mask: Any = None
     arguments: dict[str, Any] | None = None
+    per_sample: bool = False
 
     def __post_init__(self) -> None:
         self.supports_masking = self.mask is not None
@@ -61,7 +65,8 @@ class Lambda(Layer):
         code = getattr(self.function, "__code__", None)
         names = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount] if code else ()
         extra = {name: value for name, value in (("mask", mask), ("training", training)) if name in names}
-        out = self.function(inputs, **{**(self.arguments or {}), **extra})
+        function = partial(self.function, **(self.arguments or {}))
+        out = (per_sample(function) if self.per_sample else function)(inputs, **extra)
         self._check_shape(inputs, out)
         return out
 

@@ -157,7 +157,7 @@ class HasWeights:
         if call is None or not in_frame():
             self._state.losses = [loss]
         if call is not None:
-            call.losses.append(loss)
+            call.leave(loss, giver=self)
 
     @reserved
     def losses(self) -> list[Any]:
