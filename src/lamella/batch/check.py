@@ -38,8 +38,8 @@ def check(target: Any, *shapes: Any, training: bool = False, mask: bool = False)
     >>> import lamella
     >>> check(lamella.layers.Dense(3), (10, 5)).verdict
     'independent'
-    >>> check(lamella.layers.BatchNormalization(), (5,), training=True).places[0].layer
-    'batch_normalization'
+    >>> check(lamella.layers.BatchNormalization(name="norm"), (5,), training=True).places[0].layer
+    'norm'
     """
     call = target.call if isinstance(target, Loss) else target
     if not callable(call):

@@ -91,10 +91,12 @@ class Report:
         """Whether a batch taken in pieces gives the same results; noise is then drawn anew for each piece."""
         return self.independent and not {"size", "order"} & self.uses and not self.losses
 
-    def need(self, what: str) -> None:
-        """Raise with this report unless samples are proven not to mix."""
-        if not self.independent:
-            raise MixesSamplesError(f"{what} needs samples that do not mix.\n{self}")
+    def need(self, what: str, *, split: bool = False) -> None:
+        """Raise with this report unless samples are proven not to mix; with `split`, unless a batch may be cut too."""
+        if self.independent and (self.may_split or not split):
+            return
+        why = "" if not self.losses else "\n  A layer adds a loss of the whole batch (add_loss, activity_regularizer)."
+        raise MixesSamplesError(f"{what} needs samples that do not mix.{why}\n{self}")
 
     def _notes(self) -> list[str]:
         return [_NOTES[use] for use in ("noise", "size", "order") if use in self.uses] if self.independent else []

@@ -51,12 +51,16 @@ class Compiled:
         weighted_metrics: Any,
         steps_per_execution: int | None,
         micro_batch: int | None = None,
+        per_sample_clipnorm: float | None = None,
     ) -> None:
         self.model = model
         self.optimizer = None if optimizer is None else optimizers.get(optimizer)
         self.steps_per_execution = steps_per_execution
         self.micro_batch = check_micro_batch(micro_batch)
+        self.per_sample_clipnorm = per_sample_clipnorm
         self._warned = False
+        if per_sample_clipnorm is not None and not per_sample_clipnorm > 0:
+            raise ArgumentError(f"per_sample_clipnorm is a norm above 0, got {per_sample_clipnorm!r}.")
         self._given = loss, loss_weights, metrics, weighted_metrics
         self._steps: Steps | None = None
         self._seen: Any = None
@@ -84,6 +88,7 @@ class Compiled:
             compiled_loss,
             CompiledMetrics(metrics, weighted, names),
             metric_parts.Mean(name="loss"),
+            self.per_sample_clipnorm,
         )
 
     def prepare(self, data: Data, training: bool, need_loss: bool = True) -> Steps:
@@ -102,6 +107,8 @@ class Compiled:
         """Set the size of the pieces that a training step takes; say once what that means where samples mix."""
         size = self.micro_batch if micro_batch is None else check_micro_batch(micro_batch)
         self.steps.micro_batch = size
+        if self.per_sample_clipnorm is not None:
+            self.steps.report(data.first(), "train").need("compile(per_sample_clipnorm=...)", split=True)
         if size is None or self._warned or size >= len(leaves_of(data.first())[0]):
             return
         report = self.steps.report(data.first(), "train")
@@ -284,6 +291,12 @@ def on_batch(compiled: Compiled, data: ArrayData, training: bool) -> Logs:
     (block,) = data.blocks(1)
     results = (steps.train if training else steps.test)(block.arrays, 1)
     return _logs(steps, results)
+
+
+def sample_gradients(compiled: Compiled, data: ArrayData, training: bool) -> list[Any]:
+    """Return the gradients of each sample's loss."""
+    steps = compiled.prepare(data, training)
+    return steps.sample_gradients(data.first(), training)
 
 
 def predict(compiled: Compiled, data: Data, callbacks: Any, verbose: Any) -> Any:

@@ -9,8 +9,11 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from lamella.batch.gradients import clip_per_sample
+from lamella.batch.per_sample import per_sample
 from lamella.core.calls import collecting
 from lamella.core.masked import mask_of, value_of, with_mask
+from lamella.core.sample import as_batch_of_one
 from lamella.core.structure import flatten, leaves_of, map_leaves, unflatten
 from lamella.core.variable import Frame, Variable
 from lamella.training.compiled import CompiledLoss
@@ -26,9 +29,10 @@ Update = Callable[[Batch, Any], None]
 class Objective:
     """The loss of a model on a batch: each output's loss with its weight, losses that layers add, and penalties."""
 
-    def __init__(self, model: Trainer, loss: CompiledLoss) -> None:
+    def __init__(self, model: Trainer, loss: CompiledLoss, clipnorm: float | None = None) -> None:
         self.model = model
         self.loss = loss
+        self.clipnorm = clipnorm
 
     def evaluate(self, batch: Batch, training: bool, of: list[Any] | None = None, share: Any = 1.0) -> Any:
         """Return the total, the loss of each output and the outputs.
@@ -41,7 +45,11 @@ class Objective:
             outputs = self.model(x, training=training)
         sums = self.loss.sums(y, outputs, sample_weight, valid)
         total, parts = self.loss.total(sums, of)
-        return total + share * (sum(call.losses) + sum(self.model._penalties())), parts, outputs
+        return total + share * sum(call.losses), parts, outputs
+
+    def penalty(self) -> Any:
+        """Return what the regularizers of the weights add to the loss."""
+        return sum(self.model._penalties())
 
     def gradients(
         self, batch: Batch, update: Update, variables: list[Variable], micro_batch: int | None
@@ -57,24 +65,78 @@ class Objective:
     def _of_piece(
         self, batch: Batch, update: Update, of: list[Any] | None = None, share: Any = 1.0
     ) -> tuple[list[Any], Any, list[Any]]:
+        if self.clipnorm is not None:
+            return self._clipped(batch, update, share, self.clipnorm)
+        return self._plain(batch, update, of, share)
+
+    def _plain(
+        self, batch: Batch, update: Update, of: list[Any] | None, share: Any
+    ) -> tuple[list[Any], Any, list[Any]]:
         trained = self.model.trainable_variables
-        kept: dict[str, Any] = {}
+        written: list[Variable] = []
+        structure: list[Any] = []
 
         def objective(values: list[Any]) -> tuple[Any, Any]:
             with Frame(trained, values) as frame:
                 total, parts, outputs = self.evaluate(batch, True, of, share)
-                leaves, kept["structure"] = flatten(outputs)
-                kept["written"] = list(frame.written.values())
-                new = [frame.values[id(variable)] for variable in kept["written"]]
+                total = total + share * self.penalty()
+                leaves, structure[:] = _opened(outputs)
+                written[:] = frame.written.values()
+                new = [frame.values[id(variable)] for variable in written]
             total = total.astype("float32")
             parts = [None if part is None else part.astype("float32") for part in parts]
-            return total, (total, [(value_of(x), mask_of(x)) for x in leaves], parts, new)
+            return total, (total, leaves, parts, new)
 
         grads, (total, leaves, parts, new) = jax.grad(objective, has_aux=True)([v.value for v in trained])
-        for variable, value in zip(kept["written"], new, strict=True):
+        for variable, value in zip(written, new, strict=True):
             variable.assign(value)
-        update(batch, unflatten(kept["structure"], [with_mask(value, mask) for value, mask in leaves]))
+        update(batch, _closed(structure, leaves))
         return grads, total, parts
+
+    def each(self, batch: Batch, training: bool) -> Any:
+        """Return, for each sample as a batch of its own: gradients, total, the loss of each output, the outputs."""
+        trained = self.model.trainable_variables
+        structure: list[Any] = []
+
+        def of_one(x: Any, y: Any, sample_weight: Any) -> Any:
+            alone = map_leaves(lambda a: a[None], (x, y, sample_weight))
+
+            written: list[Variable] = []
+
+            def objective(values: list[Any]) -> Any:
+                with as_batch_of_one(), Frame(trained, values) as frame:
+                    total, parts, outputs = self.evaluate((*alone, None), training)
+                    written[:] = frame.written.values()
+                leaves, structure[:] = _opened(map_leaves(_without_batch, outputs))
+                return total.astype("float32"), (total, parts, leaves, [frame.values[id(v)] for v in written])
+
+            grads, (total, parts, leaves, new) = jax.grad(objective, has_aux=True)([v.value for v in trained])
+            for variable, value in zip(written, new, strict=True):
+                variable.assign(value)
+            return grads, total, parts, leaves
+
+        grads, total, parts, leaves = per_sample(of_one)(*batch[:3])
+        return grads, total, parts, _closed(structure, leaves)
+
+    def _clipped(self, batch: Batch, update: Update, share: Any, norm: float) -> tuple[list[Any], Any, list[Any]]:
+        """The mean of the samples' gradients, each shortened to a norm; penalties are added to that."""
+        trained = self.model.trainable_variables
+        grads, totals, parts, outputs = self.each(batch, training=True)
+        update(batch, outputs)
+        weights = jnp.ones(_samples(batch)) if batch[3] is None else batch[3].astype("float32")
+
+        def mean(array: Any) -> Any:
+            # A piece may hold nothing but padding.
+            shown = jnp.maximum(jnp.sum(weights), 1.0).astype(array.dtype)
+            return share * jnp.tensordot(weights.astype(array.dtype), array, 1) / shown
+
+        def penalty(values: list[Any]) -> Any:
+            with Frame(trained, values):
+                return share * jnp.asarray(self.penalty(), "float32")
+
+        added, more = jax.value_and_grad(penalty)([v.value for v in trained])
+        grads = [mean(g) + extra for g, extra in zip(clip_per_sample(grads, norm), more, strict=True)]
+        return grads, mean(totals) + added, [None if part is None else mean(part) for part in parts]
 
     def _in_pieces(
         self, batch: Batch, size: int, update: Update, variables: list[Variable]
@@ -120,6 +182,22 @@ class Objective:
                 for i, counts in enumerate(per_piece)
             ]
         )
+
+
+def _opened(outputs: Any) -> tuple[list[Any], list[Any]]:
+    """Return outputs as pairs of arrays and masks, which JAX may carry, and their structure, in a list of one."""
+    leaves, structure = flatten(outputs)
+    return [(value_of(leaf), mask_of(leaf)) for leaf in leaves], [structure]
+
+
+def _closed(structure: list[Any], leaves: list[Any]) -> Any:
+    """Return the outputs again, with their masks."""
+    return unflatten(structure[0], [with_mask(value, mask) for value, mask in leaves])
+
+
+def _without_batch(leaf: Any) -> Any:
+    mask = mask_of(leaf)
+    return with_mask(value_of(leaf)[0], None if mask is None else mask[0])
 
 
 def _samples(batch: Batch) -> int:

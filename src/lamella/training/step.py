@@ -32,16 +32,18 @@ class Steps:
         loss: CompiledLoss,
         metrics: CompiledMetrics,
         loss_tracker: Any,
+        per_sample_clipnorm: float | None = None,
     ) -> None:
         self.model = model
         self.loss = loss
-        self.objective = Objective(model, loss)
+        self.objective = Objective(model, loss, per_sample_clipnorm)
         self.metrics = metrics
         self.loss_tracker = loss_tracker
         self.variables: list[Variable] = []
         self._train = self._compiled(self._train_step)
         self._test = self._compiled(self._test_step)
         self._predict = jax.jit(self._predict_values)
+        self._gradients = jax.jit(self._gradient_values, static_argnums=2)
         self._structure: Any = None
         self.loops_well = True
         self.micro_batch: int | None = None
@@ -119,6 +121,15 @@ class Steps:
         """Return the outputs for one batch, without masks."""
         return self._predict([variable._value for variable in self.variables], x)
 
+    def sample_gradients(self, batch: Any, training: bool) -> list[Any]:
+        """Return the gradients of each sample's loss, (samples, ...) for each trainable weight; nothing changes."""
+        self.report(batch, "train" if training else "test").need("per_sample_gradients", split=True)
+        return self._gradients([variable._value for variable in self.variables], batch, training)  # type: ignore[no-any-return]
+
+    def _gradient_values(self, values: list[Any], batch: Any, training: bool) -> list[Any]:
+        with Frame(self.variables, values):
+            return self.objective.each((*batch, None), training)[0]  # type: ignore[no-any-return]
+
     def _run(self, program: Callable[..., Any], arrays: Any, steps: int) -> list[Any]:
         values, logs = program([variable._value for variable in self.variables], arrays, steps, self.micro_batch)
         for variable, value in zip(self.variables, values, strict=True):
@@ -161,6 +172,7 @@ class Steps:
     def _test_step(self, batch: Batch, _: int | None) -> None:
         with Frame() as scratch:
             total, parts, outputs = self.objective.evaluate(batch, training=False)
+            total = total + self.objective.penalty()
         for variable in scratch.written.values():
             variable.assign(scratch.values[id(variable)])
         self._update(batch, outputs)

@@ -71,6 +71,7 @@ class Trainer:
         auto_scale_loss: bool = True,
         *,
         micro_batch: int | None = None,
+        per_sample_clipnorm: float | None = None,
     ) -> None:
         """Say how the model is trained: by which optimizer, towards which loss, watched by which metrics.
 
@@ -78,6 +79,8 @@ class Trainer:
         names. `steps_per_execution` is how many steps run in one call of the compiled program; by default as many
         as give a live progress bar. `micro_batch` takes each batch in pieces of so many samples, whose gradients are
         added up before the one update: the memory of a small batch, the result of the whole one.
+        `per_sample_clipnorm` shortens the gradients of each sample to a norm before they are averaged, as
+        differentially private training does (Abadi et al., CCS 2016); samples must not mix.
         """
         if run_eagerly:
             raise ArgumentError(
@@ -86,7 +89,15 @@ class Trainer:
             )
         kept = self._trainer
         kept.compiled = loop.Compiled(
-            self, optimizer, loss, loss_weights, metrics, weighted_metrics, steps_per_execution, micro_batch
+            self,
+            optimizer,
+            loss,
+            loss_weights,
+            metrics,
+            weighted_metrics,
+            steps_per_execution,
+            micro_batch,
+            per_sample_clipnorm,
         )
         kept.optimizer, kept.loss = kept.compiled.optimizer, loss
 
@@ -214,3 +225,15 @@ class Trainer:
         """Return the outputs for one batch, as NumPy arrays."""
         data = loop.one_batch(x, None, None, None)
         return loop.predict(self._trainer.compiled or self._uncompiled(), data, None, 0)
+
+    def per_sample_gradients(
+        self, x: Any, y: Any = None, sample_weight: Any = None, training: bool = False
+    ) -> list[Any]:
+        """Return each sample's gradients of the loss: (samples, *weight.shape) for each trainable weight, in order.
+
+        A sample's loss is that of a batch of one, times its weight, without penalties on weights; for losses averaged
+        over the batch, the mean of the gradients is that of the batch. The model stays as it is. They exist where
+        samples do not mix: `MixesSamplesError` names the layer otherwise.
+        """
+        data = loop.one_batch(x, y, sample_weight, None)
+        return loop.sample_gradients(self._need_compiled(), data, training)
