@@ -65,6 +65,10 @@ class WeightTooLargeError(LamellaError, ValueError):
     shape: tuple[int, ...] = ()
 
 
+class MemoryLimitError(LamellaError, ValueError):
+    """Not even one sample at a time fits into a memory limit: `fit(..., memory_limit="1MB")`."""
+
+
 class ReservedNameError(LamellaError, AttributeError):
     """A layer assigned an attribute that `Layer` itself uses: `self.weights = self.add_weight(...)`."""
 

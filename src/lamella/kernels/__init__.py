@@ -9,7 +9,7 @@ from lamella.kernels.crossentropy import (
 from lamella.kernels.dense import dense, embed
 from lamella.kernels.normalize import batch_norm, layer_norm, moments
 from lamella.kernels.pad import crop, upsample, zero_pad
-from lamella.kernels.platform import loops_well
+from lamella.kernels.platform import loops_well, uncounted_bytes
 from lamella.kernels.pool import average_pool, global_average_pool, global_max_pool, max_pool
 from lamella.kernels.recur import gru_step, lstm_step, scan_steps, simple_rnn_step
 
@@ -33,6 +33,7 @@ __all__ = [
     "simple_rnn_step",
     "softmax_cross_entropy",
     "sparse_softmax_cross_entropy",
+    "uncounted_bytes",
     "upsample",
     "zero_pad",
 ]

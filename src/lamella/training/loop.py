@@ -10,12 +10,15 @@ import numpy as np
 
 from lamella.batch.report import Report
 from lamella.core.errors import ArgumentError, DataError
+from lamella.core.memory import as_bytes, available
 from lamella.core.structure import flatten, leaves_of, map_leaves, unflatten
 from lamella.parts import losses, optimizers
 from lamella.parts import metrics as metric_parts
+from lamella.training import planning
 from lamella.training.callbacks import CallbackList, History, Logs
 from lamella.training.compiled import CompiledLoss, CompiledMetrics
 from lamella.training.data import ArrayData, IterableData, adapt, check_finite, class_weights
+from lamella.training.planning import Shapes
 from lamella.training.progress import Progress
 from lamella.training.step import Steps
 
@@ -36,6 +39,8 @@ class Plan:
     steps_per_epoch: int | None
     validation_steps: int | None
     validation_freq: int
+    micro_batch: int | str | None = None
+    memory_limit: int | str | None = None
 
 
 class Compiled:
@@ -50,7 +55,7 @@ class Compiled:
         metrics: Any,
         weighted_metrics: Any,
         steps_per_execution: int | None,
-        micro_batch: int | None = None,
+        micro_batch: int | str | None = None,
         per_sample_clipnorm: float | None = None,
     ) -> None:
         self.model = model
@@ -91,7 +96,7 @@ class Compiled:
             self.per_sample_clipnorm,
         )
 
-    def prepare(self, data: Data, training: bool, need_loss: bool = True) -> Steps:
+    def prepare(self, data: Data | Shapes, training: bool, need_loss: bool = True) -> Steps:
         """Check the first batch against the model, build what is missing, and make the steps anew if layers changed."""
         batch = data.first()
         if self._steps is None or self._seen is None or not self._seen.fresh():
@@ -103,18 +108,28 @@ class Compiled:
         self._seen = self.model.fingerprint()
         return self._steps
 
-    def cut(self, micro_batch: int | None, data: Data) -> None:
+    def cut(self, data: Data, micro_batch: int | str | None = None, memory_limit: int | str | None = None) -> None:
         """Set the size of the pieces that a training step takes; say once what that means where samples mix."""
         size = self.micro_batch if micro_batch is None else check_micro_batch(micro_batch)
-        self.steps.micro_batch = size
+        steps, batch = self.steps, data.first()
         if self.per_sample_clipnorm is not None:
-            self.steps.report(data.first(), "train").need("compile(per_sample_clipnorm=...)", split=True)
-        if size is None or self._warned or size >= len(leaves_of(data.first())[0]):
+            steps.report(batch, "train").need("compile(per_sample_clipnorm=...)", split=True)
+        if size == "auto" or memory_limit is not None:
+            limit = int(available() * planning.MARGIN) if memory_limit is None else as_bytes(memory_limit)
+            fits = planning.piece_that_fits(steps, batch, limit)
+            size = fits if size in (None, "auto") or (fits is not None and fits < int(size)) else size
+        steps.micro_batch = None if size is None else int(size)
+        if size is None or self._warned or int(size) >= len(leaves_of(batch)[0]):
             return
-        report = self.steps.report(data.first(), "train")
+        report = steps.report(batch, "train")
         if not report.may_split:
             self._warned = True
-            warnings.warn(_pieces_differ(report, size), SplitBatchWarning, stacklevel=4)
+            warnings.warn(_pieces_differ(report, int(size)), SplitBatchWarning, stacklevel=4)
+
+    def losses(self, outputs: int) -> list[Any]:
+        """Return the loss of each output."""
+        loss, weights, *_ = self._given
+        return CompiledLoss(loss, weights, [f"output_{i}" for i in range(outputs)]).functions
 
     def _output_names(self, batch: Any) -> list[str]:
         graph = getattr(self.model, "_graph", None)
@@ -131,10 +146,12 @@ class SplitBatchWarning(UserWarning):
     """A batch is taken in pieces although samples mix: the result is not that of the whole batch."""
 
 
-def check_micro_batch(size: int | None) -> int | None:
+def check_micro_batch(size: int | str | None) -> int | str | None:
     """Return the size of pieces, checked."""
-    if size is not None and (isinstance(size, bool) or not isinstance(size, int) or size < 1):
-        raise ArgumentError(f"micro_batch is a number of samples, at least 1; got {size!r}.", mend="micro_batch=32")
+    if size is not None and size != "auto" and (isinstance(size, bool) or not isinstance(size, int) or size < 1):
+        raise ArgumentError(
+            f"micro_batch is a number of samples, at least 1, or 'auto'; got {size!r}.", mend="micro_batch=32"
+        )
     return size
 
 
@@ -206,15 +223,13 @@ def one_batch(x: Any, y: Any, sample_weight: Any, class_weight: Any) -> ArrayDat
     return data
 
 
-def fit(
-    compiled: Compiled, train: Data, validation: Data | None, callbacks: Any, plan: Plan, micro_batch: int | None = None
-) -> History:
+def fit(compiled: Compiled, train: Data, validation: Data | None, callbacks: Any, plan: Plan) -> History:
     """Train for some epochs."""
     model, history = compiled.model, History()
     if compiled.optimizer is None:
         raise ArgumentError("The model was compiled without an optimizer.", mend="model.compile('adam', loss='mse')")
     steps = compiled.prepare(train, training=True)
-    compiled.cut(micro_batch, train)
+    compiled.cut(train, plan.micro_batch, plan.memory_limit)
     params = {"epochs": plan.epochs, "steps": train.steps, "verbose": plan.verbose}
     given = callbacks if isinstance(callbacks, list | tuple) else [callbacks] if callbacks else []
     events = CallbackList([history, *given], model, params)
@@ -287,7 +302,7 @@ def _number(value: Any) -> Any:
 def on_batch(compiled: Compiled, data: ArrayData, training: bool) -> Logs:
     """Run one step on one batch."""
     steps = compiled.prepare(data, training)
-    compiled.cut(None, data)
+    compiled.cut(data)
     (block,) = data.blocks(1)
     results = (steps.train if training else steps.test)(block.arrays, 1)
     return _logs(steps, results)
@@ -299,9 +314,11 @@ def sample_gradients(compiled: Compiled, data: ArrayData, training: bool) -> lis
     return steps.sample_gradients(data.first(), training)
 
 
-def predict(compiled: Compiled, data: Data, callbacks: Any, verbose: Any) -> Any:
+def predict(compiled: Compiled, data: Data, callbacks: Any, verbose: Any, memory_limit: int | str | None = None) -> Any:
     """Return the outputs for all batches, put together."""
     steps = compiled.prepare(data, training=False, need_loss=False)
+    if memory_limit is not None:
+        data = _within(steps, data, as_bytes(memory_limit))
     events = CallbackList(callbacks, compiled.model, {"steps": data.steps})
     events("on_predict_begin", {})
     outputs: list[Any] = []
@@ -322,6 +339,19 @@ def predict(compiled: Compiled, data: Data, callbacks: Any, verbose: Any) -> Any
         raise DataError("The data ended before its first batch.")
     joined = [np.concatenate([np.asarray(part) for part in parts]) for parts in zip(*outputs, strict=True)]
     return unflatten(structure, joined)
+
+
+def _within(steps: Steps, data: Data, limit: int) -> Data:
+    """Return the data in batches whose predictions stay within a limit."""
+    if not isinstance(data, ArrayData):
+        raise ArgumentError(
+            "memory_limit needs arrays, which can be cut into other batches.", mend="predict(np.asarray(x))"
+        )
+    size = planning.batch_that_fits(steps, data.first(), limit)
+    if size == data.batch_size:
+        return data
+    steps.report(data.first(), "predict").need("predict(memory_limit=...)", split=True)
+    return ArrayData(data.x, None, None, size)
 
 
 def as_list(logs: Logs) -> Any:

@@ -26,6 +26,10 @@ Batch = tuple[Any, Any, Any, Any]
 Update = Callable[[Batch, Any], None]
 
 
+# Where loops are slow, so many pieces are written out one by one; more would take too long to compile.
+_UNROLLED = 32
+
+
 class Objective:
     """The loss of a model on a batch: each output's loss with its weight, losses that layers add, and penalties."""
 
@@ -33,6 +37,7 @@ class Objective:
         self.model = model
         self.loss = loss
         self.clipnorm = clipnorm
+        self.loops_well = True
 
     def evaluate(self, batch: Batch, training: bool, of: list[Any] | None = None, share: Any = 1.0) -> Any:
         """Return the total, the loss of each output and the outputs.
@@ -149,7 +154,12 @@ class Objective:
         of = self._counts(head, rests)
         shown = _shown(batch)
 
+        unroll = count if not self.loops_well and count <= _UNROLLED else 1
+
         def step(carry: Any, piece: Batch) -> tuple[Any, None]:
+            if unroll > 1:
+                # One piece after the other: side by side they would need the memory of the whole batch.
+                carry, piece = lax.optimization_barrier((carry, piece))
             values, results = carry
             with Frame(variables, values) as frame:
                 new = self._of_piece(piece, update, of, _shown(piece) / shown)
@@ -158,7 +168,7 @@ class Objective:
 
         grads = [jnp.zeros_like(variable.value) for variable in self.model.trainable_variables]
         nothing = (grads, jnp.zeros(()), [None if count is None else jnp.zeros(()) for count in of])
-        carry, _ = lax.scan(step, ([variable.value for variable in variables], nothing), head)
+        carry, _ = lax.scan(step, ([variable.value for variable in variables], nothing), head, unroll=unroll)
         for left in rests:
             carry, _ = step(carry, left)
         for variable, value in zip(variables, carry[0], strict=True):

@@ -84,7 +84,7 @@ class Steps:
                 return forward(x)
 
         jaxpr, specs = jax.make_jaxpr(traced, return_shape=True)(x)
-        self.loops_well = kernels.loops_well(jaxpr)
+        self.loops_well = self.objective.loops_well = kernels.loops_well(jaxpr)
         outputs = unflatten(self._structure, specs)
         if y is not None:
             self.metrics.build(y, outputs)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from lamella.batch.memory import MemoryReport
 from lamella.core.errors import ArgumentError, NotBuiltError
-from lamella.training import loop
+from lamella.training import loop, planning
 from lamella.training.callbacks import History
 from lamella.training.data import adapt
 
@@ -70,7 +71,7 @@ class Trainer:
         jit_compile: Any = "auto",
         auto_scale_loss: bool = True,
         *,
-        micro_batch: int | None = None,
+        micro_batch: int | str | None = None,
         per_sample_clipnorm: float | None = None,
     ) -> None:
         """Say how the model is trained: by which optimizer, towards which loss, watched by which metrics.
@@ -149,12 +150,15 @@ class Trainer:
         validation_batch_size: int | None = None,
         validation_freq: int = 1,
         *,
-        micro_batch: int | None = None,
+        micro_batch: int | str | None = None,
+        memory_limit: int | str | None = None,
     ) -> History:
         """Train on arrays (first axis: samples) or on an iterable of batches; return the history of the logs.
 
         The data is checked first: sizes, dtypes, NaN and the shapes of the inputs. `verbose`: 0 silent, 1 a live
         bar, 2 a line an epoch; "auto" is 1 in a terminal. `micro_batch` goes before that of `compile`.
+        With `memory_limit` ("8GB", or bytes) a step takes its batch in pieces as large as fit, which is found by
+        compiling, not by running; `micro_batch="auto"` does so with the memory that is free.
         """
         plan = loop.Plan(
             epochs=epochs,
@@ -163,11 +167,13 @@ class Trainer:
             steps_per_epoch=steps_per_epoch,
             validation_steps=validation_steps,
             validation_freq=validation_freq,
+            micro_batch=micro_batch,
+            memory_limit=memory_limit,
         )
         data = adapt(x, y, sample_weight, batch_size, steps_per_epoch, shuffle)
         size = validation_batch_size or batch_size or 32
         train, held = loop.training_data(data, class_weight, validation_split, validation_data, size, validation_steps)
-        return loop.fit(self._need_compiled(), train, held, callbacks, plan, micro_batch)
+        return loop.fit(self._need_compiled(), train, held, callbacks, plan)
 
     def evaluate(
         self,
@@ -192,10 +198,15 @@ class Trainer:
         verbose: Any = 0,
         steps: int | None = None,
         callbacks: Any = None,
+        *,
+        memory_limit: int | str | None = None,
     ) -> Any:
-        """Return the outputs for data, batch by batch, as NumPy arrays: (samples, ...) -> (samples, ...)."""
+        """Return the outputs for data, batch by batch, as NumPy arrays: (samples, ...) -> (samples, ...).
+
+        With `memory_limit` ("8GB", or bytes) batches are made as small as must be for it.
+        """
         compiled = self._trainer.compiled or self._uncompiled()
-        return loop.predict(compiled, adapt(x, None, None, batch_size, steps), callbacks, verbose)
+        return loop.predict(compiled, adapt(x, None, None, batch_size, steps), callbacks, verbose, memory_limit)
 
     def _uncompiled(self) -> loop.Compiled:
         """A stand-in for models that only predict."""
@@ -237,3 +248,19 @@ class Trainer:
         """
         data = loop.one_batch(x, y, sample_weight, None)
         return loop.sample_gradients(self._need_compiled(), data, training)
+
+    def memory(self, batch_size: int = 32, training: bool = True, *, x: Any = None, y: Any = None) -> MemoryReport:
+        """Return what memory a step takes, before it runs: weights, gradients, optimizer state, activations, peak.
+
+        The step is compiled for three batch sizes and its peak read from XLA's own analysis. `x` and `y`, arrays or
+        specs of any number of samples, are for models that do not know their inputs, or targets of another kind.
+
+        >>> import lamella
+        >>> model = lamella.Sequential([lamella.Input((10,)), lamella.layers.Dense(1)])
+        >>> model.compile("sgd", "mse")
+        >>> report = model.memory(64)
+        >>> report.weights, report.gradients, report.peak > 64 * 11 * 4
+        (44, 44, True)
+        """
+        compiled = self._need_compiled() if training else self._trainer.compiled or self._uncompiled()
+        return planning.report(compiled, batch_size, training, x, y)
