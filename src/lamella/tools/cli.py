@@ -1,4 +1,4 @@
-"""The command line: `lamella demo`."""
+"""The command line: `lamella demo` and `lamella check`."""
 
 from __future__ import annotations
 
@@ -8,21 +8,47 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lamella.core.errors import LamellaError
-from lamella.tools import demo
+from lamella.tools import checking, demo
 from lamella.tools.extras import MissingExtraError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; return 0, or 1 with one message for an error that a person can mend."""
+    """Run a command; return 0, 1 for an error or a proof that fails, 2 for one that cannot be had."""
     parser = argparse.ArgumentParser(prog="lamella", description="Neural-network layers on JAX.")
     commands = parser.add_subparsers(dest="command", required=True)
-    digits = commands.add_parser("demo", help="train a small network on handwritten digits and draw what it learned")
-    digits.add_argument("--out", type=Path, default=Path("demo-output"), help="folder for the figures")
-    digits.add_argument("--epochs", type=int, default=25, help="passes over the data")
+    _demo(commands.add_parser("demo", help="train a small network on handwritten digits and draw what it learned"))
+    _check(commands.add_parser("check", help="prove that a layer, a model or a function does not mix samples"))
     chosen = parser.parse_args(arguments)
     try:
-        demo.run(chosen.out, chosen.epochs)
+        return int(chosen.run(chosen))
     except (LamellaError, MissingExtraError) as error:
         print(error, file=sys.stderr)
         return 1
-    return 0
+
+
+def _demo(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--out", type=Path, default=Path("demo-output"), help="folder for the figures")
+    parser.add_argument("--epochs", type=int, default=25, help="passes over the data")
+
+    def run(chosen: argparse.Namespace) -> int:
+        demo.run(chosen.out, chosen.epochs)
+        return 0
+
+    parser.set_defaults(run=run)
+
+
+def _check(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "target", help="package.module:Name of a layer, a class of layers, a model, a loss or a function"
+    )
+    parser.add_argument(
+        "--input",
+        action="append",
+        default=[],
+        metavar="10,5",
+        help="shape of one sample, without the batch; None for a size that may vary; once for each argument",
+    )
+    parser.add_argument("--arguments", default="{}", metavar="JSON", help="arguments to make a class with")
+    parser.add_argument("--training", action="store_true", help="prove the training mode")
+    parser.add_argument("--mask", action="store_true", help="with a mask over the steps of the first input")
+    parser.set_defaults(run=checking.run)

@@ -69,6 +69,7 @@ class Compiled:
         self._given = loss, loss_weights, metrics, weighted_metrics
         self._steps: Steps | None = None
         self._seen: Any = None
+        self._prepared: set[Any] = set()
         check_names(loss, metrics)
         check_numbers(loss_weights)
 
@@ -104,8 +105,14 @@ class Compiled:
             if self._steps is not None:
                 fresh.metrics, fresh.loss_tracker = self._steps.metrics, self._steps.loss_tracker
             self._steps = fresh
-        self._steps.prepare(batch if need_loss else (batch[0], None, None), training)
-        self._seen = self.model.fingerprint()
+            self._prepared.clear()
+        given = batch if need_loss else (batch[0], None, None)
+        leaves, tree = flatten(given)
+        kind = training, tree, tuple((leaf.shape, str(leaf.dtype)) for leaf in leaves)
+        if kind not in self._prepared:
+            self._steps.prepare(given, training)
+            self._prepared.add(kind)
+            self._seen = self.model.fingerprint()
         return self._steps
 
     def cut(self, data: Data, micro_batch: int | str | None = None, memory_limit: int | str | None = None) -> None:
