@@ -15,7 +15,7 @@ help:
 	@echo "make test    all tests, doctests included"
 	@echo "make lint    ruff: rules and format"
 	@echo "make types   mypy, strict"
-	@echo "make bench   lamella's own overhead, per call and per step"
+	@echo "make bench   what lamella costs: calls, proofs, gradients by sample, memory"
 	@echo "make docs    run every code block of the documentation"
 
 demo: $(VENV)/.installed-demo
@@ -33,6 +33,9 @@ types: $(VENV)/.installed-dev
 
 bench: $(VENV)/.installed-test
 	$(BIN)/python benchmarks/overhead.py
+	$(BIN)/python benchmarks/per_sample.py
+	$(BIN)/python benchmarks/batch.py
+	$(BIN)/python benchmarks/memory.py
 
 docs: $(VENV)/.installed-test
 	$(BIN)/python -m pytest tests/test_docs.py

@@ -5,15 +5,11 @@ Every comparison is a ratio of medians taken in turns in one run. `python benchm
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
 import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("KERAS_BACKEND", "jax")
@@ -22,29 +18,11 @@ import jax
 import jax.numpy as jnp
 import keras
 import numpy as np
+from timing import Figures, in_turns, report
 
 import lamella
 
-ROUNDS = 15
-
-
-def microseconds(call: Callable[[], Any], calls: int) -> float:
-    start = time.perf_counter()
-    for _ in range(calls):
-        out = call()
-    jax.block_until_ready(jax.tree.leaves(out))
-    return (time.perf_counter() - start) / calls * 1e6
-
-
-def in_turns(calls: dict[str, Callable[[], Any]], count: int) -> dict[str, float]:
-    """Return the median of each, the calls taken in turns so that a slow moment meets all of them."""
-    for call in calls.values():
-        jax.block_until_ready(jax.tree.leaves(call()))
-    taken: dict[str, list[float]] = {name: [] for name in calls}
-    for _ in range(ROUNDS):
-        for name, call in calls.items():
-            taken[name].append(microseconds(call, count))
-    return {name: statistics.median(values) for name, values in taken.items()}
+MICRO = 1e6
 
 
 def eager_calls() -> dict[str, dict[str, float]]:
@@ -53,9 +31,11 @@ def eager_calls() -> dict[str, dict[str, float]]:
     ours, theirs = lamella.layers.Dense(3), keras.layers.Dense(3)
     lstm, their_lstm = lamella.layers.LSTM(32), keras.layers.LSTM(32)
     return {
-        "eager Dense(3) on (10, 5), µs": in_turns({"lamella": lambda: ours(x), "keras": lambda: theirs(x)}, 200),
+        "eager Dense(3) on (10, 5), µs": in_turns(
+            {"lamella": lambda: ours(x), "keras": lambda: theirs(x)}, 200, unit=MICRO
+        ),
         "eager LSTM(32) on (2, 10, 8), µs": in_turns(
-            {"lamella": lambda: lstm(sequence), "keras": lambda: their_lstm(sequence)}, 3
+            {"lamella": lambda: lstm(sequence), "keras": lambda: their_lstm(sequence)}, 3, unit=MICRO
         ),
     }
 
@@ -75,7 +55,7 @@ def jitted_forward() -> dict[str, float]:
         return x
 
     np.testing.assert_allclose(forward(x), by_hand(weights, x), rtol=1e-6)
-    return in_turns({"lamella": lambda: forward(x), "hand-written": lambda: by_hand(weights, x)}, 200)
+    return in_turns({"lamella": lambda: forward(x), "hand-written": lambda: by_hand(weights, x)}, 200, unit=MICRO)
 
 
 def import_seconds() -> dict[str, float]:
@@ -106,24 +86,14 @@ def build_seconds() -> dict[str, float]:
         ("first", values[0]), ("median of the next", statistics.median(values[1:])))}  # fmt: skip
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--json", type=Path, help="write the figures to a file as well")
-    chosen = parser.parse_args()
-    print(f"jax {jax.__version__}, keras {keras.__version__}, {os.cpu_count()} cores, {jax.default_backend()}")
-    figures = {
+def measure() -> Figures:
+    return {
         **eager_calls(),
         "jitted forward pass of ten Dense(64), µs": jitted_forward(),
         "import, s": import_seconds(),
         "functional model of 50 Dense layers, s": build_seconds(),
     }
-    for title, values in figures.items():
-        first, *others = values.values()
-        ratio = f"   ratio {first / others[0]:.2f}" if len(others) == 1 else ""
-        print(f"{title:42s} " + "  ".join(f"{name} {value:.3g}" for name, value in values.items()) + ratio)
-    if chosen.json:
-        chosen.json.write_text(json.dumps(figures, indent=1))
 
 
 if __name__ == "__main__":
-    main()
+    report(measure, __doc__, f", keras {keras.__version__}")

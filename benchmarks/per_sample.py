@@ -5,22 +5,15 @@ Every comparison is a ratio of medians taken in turns in one run. `python benchm
 
 from __future__ import annotations
 
-import argparse
-import json
-import os
-import statistics
-import time
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
+from timing import Figures, in_turns, report
 
 import lamella
 from lamella import ops
 
-ROUNDS = 15
 BATCH, STEPS, FEATURES, UNITS = 128, 64, 64, 64
 BATCHES = 32
 
@@ -45,23 +38,6 @@ class OneSample(Attention):
         return weights @ x @ self.values
 
 
-def milliseconds(call: Callable[[], Any]) -> float:
-    start = time.perf_counter()
-    jax.block_until_ready(jax.tree.leaves(call()))
-    return (time.perf_counter() - start) * 1e3
-
-
-def in_turns(calls: dict[str, Callable[[], Any]], each: int) -> dict[str, float]:
-    """Return the median of each, the calls taken in turns so that a slow moment meets all of them."""
-    taken: dict[str, list[float]] = {name: [] for name in calls}
-    for call in calls.values():
-        milliseconds(call)
-    for _ in range(ROUNDS * each):
-        for name, call in calls.items():
-            taken[name].append(milliseconds(call))
-    return {name: statistics.median(values) for name, values in taken.items()}
-
-
 def model(layer: lamella.Layer) -> Any:
     made = lamella.Sequential([lamella.Input((STEPS, FEATURES)), layer, lamella.layers.Dense(1)])
     made.compile("adam", loss="mse")
@@ -72,11 +48,7 @@ def epoch(made: Any, x: Any, y: Any) -> Any:
     return made.fit(x, y, batch_size=BATCH, shuffle=False, verbose=0).history["loss"]
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--json", type=Path, help="write the figures to a file as well")
-    chosen = parser.parse_args()
-    print(f"jax {jax.__version__}, {os.cpu_count()} cores, {jax.default_backend()}")
+def measure() -> Figures:
     x = np.random.default_rng(0).normal(size=(BATCH, STEPS, FEATURES)).astype("float32")
     many = np.tile(x, (BATCHES, 1, 1))
     y = many[:, 0, :1]
@@ -85,21 +57,15 @@ def main() -> None:
     forward, forward_by_hand = lamella.jit(ours), lamella.jit(by_hand)
     np.testing.assert_allclose(forward(x), forward_by_hand(x), rtol=1e-4, atol=1e-5)
     on_device = jax.device_put(x)
-    figures = {
+    return {
         "jitted forward, ms": in_turns(
-            {"call_sample": lambda: forward(on_device), "by hand": lambda: forward_by_hand(on_device)}, 10
+            {"call_sample": lambda: forward(on_device), "by hand": lambda: forward_by_hand(on_device)}, rounds=150
         ),
         f"an epoch of {BATCHES} steps, ms": in_turns(
-            {"call_sample": lambda: epoch(ours, many, y), "by hand": lambda: epoch(by_hand, many, y)}, 1
+            {"call_sample": lambda: epoch(ours, many, y), "by hand": lambda: epoch(by_hand, many, y)}
         ),
     }
-    for title, values in figures.items():
-        first, other = values.values()
-        shown = "  ".join(f"{name} {value:.3g}" for name, value in values.items())
-        print(f"{title:26s} {shown}   ratio {first / other:.2f}")
-    if chosen.json:
-        chosen.json.write_text(json.dumps(figures, indent=1))
 
 
 if __name__ == "__main__":
-    main()
+    report(measure, __doc__)
