@@ -237,7 +237,7 @@ class TestLayers:
         assert places and all(
             p.layer == "m/bn" and "mean and variance are taken over the batch" in p.declared for p in places
         )
-        assert "The layer says so itself" in str(places[0])
+        assert "It mixes on purpose: in training, mean and variance" in str(places[0])
 
     def test_state_that_remembers_samples_mixes(self) -> None:
         (place,) = check(Remembering(), (4,)).places
@@ -265,7 +265,16 @@ class TestLayers:
     def test_losses_are_asked_before_they_are_averaged(self) -> None:
         assert check(lamella.losses.MeanSquaredError(), (4,), (4,)).independent
         assert check(lamella.losses.SparseCategoricalCrossentropy(), (), (4,)).independent
-        assert check(lamella.losses.Dice(), (4,), (4,)).verdict == "mixes"
+        dice = check(lamella.losses.Dice(), (4,), (4,))
+        assert dice.verdict == "mixes" and dice.places[0].layer == "dice"
+        assert "It mixes on purpose: the regions are those of the whole batch" in str(dice)
+        assert check(lamella.losses.Dice(axis=-1), (4,), (4,)).independent
+
+    def test_cells_and_loops_around_them(self) -> None:
+        assert check(layers.RNN(layers.LSTMCell(3)), (10, 4), mask=True).independent
+        assert check(layers.LSTMCell(3), (4,), [(3,), (3,)]).independent
+        assert check(layers.Lambda(lambda x: x[..., ::-1]), (4,)).independent
+        assert check(layers.Lambda(lambda x: x[::-1]), (4,)).verdict == "mixes"
 
     def test_assert_independent(self) -> None:
         assert_independent(layers.Dense(3), SAMPLE)

@@ -41,7 +41,7 @@ def check(target: Any, *shapes: Any, training: bool = False, mask: bool = False)
     >>> check(lamella.layers.BatchNormalization(name="norm"), (5,), training=True).places[0].layer
     'norm'
     """
-    call = target.call if isinstance(target, Loss) else target
+    call = target.each if isinstance(target, Loss) else target
     if not callable(call):
         raise ArgumentError(
             f"check takes a layer, a model, a loss or a function; got {type(target).__name__}.",

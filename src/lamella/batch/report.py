@@ -34,12 +34,14 @@ class Place:
         where = f"{self.file}:{self.line}: {self.source}" if self.file else "in lamella's own code"
         lines = [where]
         if self.layer:
-            lines.append(f"  in the layer {self.layer!r}, made at {self.made_at}")
+            lines.append(
+                f"  in the layer {self.layer!r}, made at {self.made_at}" if self.made_at else f"  in {self.layer!r}"
+            )
         lines.append(f"  {self.sentence}")
         if self.state:
             lines.append(f"  It is kept in the state {self.state!r}.")
         if self.declared:
-            lines.append(f"  The layer says so itself: {self.declared}")
+            lines.append(f"  It mixes on purpose: {self.declared}")
         elif self.mend:
             lines.append(f"  Try: {self.mend}")
         return "\n".join(lines)

@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Self
 
 import jax.numpy as jnp
 
+from lamella.core.calls import entering
 from lamella.core.config import Configurable, generic_init
 from lamella.core.dtypes import get_policy
 from lamella.core.errors import ArgumentError, did_you_mean
@@ -37,6 +38,7 @@ class Loss(Configurable):
     """
 
     keras_module: ClassVar[str] = "keras.losses"
+    mixes_samples: ClassVar[str] = ""
 
     def __init__(self, name: str | None = None, reduction: str | None = MEAN, dtype: Any = None) -> None:
         self._prepare(name, reduction, dtype)
@@ -59,6 +61,11 @@ class Loss(Configurable):
         """Return the reduced loss; the mask may also come with `y_pred`, or out of `call`."""
         values, mask = self._values(y_true, y_pred, mask)
         return reduce_weighted(values, sample_weight, mask, self.reduction)
+
+    def each(self, y_true: Any, y_pred: Any) -> Any:
+        """Return the losses before they are averaged, under the loss's name in what is traced."""
+        with entering(self, None):
+            return self.call(y_true, y_pred)
 
     def sums(self, y_true: Any, y_pred: Any, sample_weight: Any, mask: Any, valid: Any) -> tuple[Any, Any]:
         """Return the sum of the losses and the number to divide it by; batches taken together add up both.

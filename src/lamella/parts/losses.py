@@ -194,6 +194,8 @@ class Hinge(DeclaredLoss):
     name: str = "hinge"
     dtype: Any = None
 
+    mixes_samples = "whether targets are 0 and 1, or -1 and 1, is asked of the whole batch."
+
     def call(self, y_true: Any, y_pred: Any) -> Any:
         return hinge(y_true, y_pred)
 
@@ -205,6 +207,8 @@ class SquaredHinge(DeclaredLoss):
     reduction: str | None = MEAN
     name: str = "squared_hinge"
     dtype: Any = None
+
+    mixes_samples = Hinge.mixes_samples
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
         return squared_hinge(y_true, y_pred)
@@ -363,6 +367,8 @@ class Dice(DeclaredLoss):
     axis: Any = None
     dtype: Any = None
 
+    mixes_samples = "the regions are those of the whole batch, unless `axis` says otherwise."
+
     def call(self, y_true: Any, y_pred: Any) -> Any:
         return dice(y_true, y_pred, self.axis)
 
@@ -377,6 +383,8 @@ class Tversky(DeclaredLoss):
     name: str = "tversky"
     axis: Any = None
     dtype: Any = None
+
+    mixes_samples = Dice.mixes_samples
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
         return tversky(y_true, y_pred, self.alpha, self.beta, self.axis)

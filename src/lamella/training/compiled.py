@@ -60,7 +60,7 @@ class CompiledLoss:
         predictions = leaves_of(outputs)
         targets = _aligned(y, predictions, self.names, "y")
         return [
-            function.call(target, value_of(prediction))
+            function.each(target, value_of(prediction))
             for function, target, prediction in zip(self.functions, targets, predictions, strict=True)
             if function is not None and target is not None
         ]
