@@ -12,7 +12,7 @@ import pytest
 from jax import lax
 
 import lamella
-from lamella import errors, layers, ops
+from lamella import Input, errors, layers, ops
 from lamella.batch import assert_independent, check, walk
 from lamella.batch.rules_reduction import REDUCTIONS
 from lamella.batch.values import CONSTANT
@@ -275,6 +275,12 @@ class TestLayers:
         assert check(layers.LSTMCell(3), (4,), [(3,), (3,)]).independent
         assert check(layers.Lambda(lambda x: x[..., ::-1]), (4,)).independent
         assert check(layers.Lambda(lambda x: x[::-1]), (4,)).verdict == "mixes"
+
+    def test_a_batch_size_fixed_by_the_input(self) -> None:
+        inputs = Input((10, 4), batch_size=3)
+        stateful = lamella.Model(inputs, layers.LSTM(3, stateful=True)(inputs))
+        assert check(stateful).independent
+        assert check(lamella.Model(inputs, layers.Lambda(lambda x: x[::-1])(inputs))).verdict == "mixes"
 
     def test_assert_independent(self) -> None:
         assert_independent(layers.Dense(3), SAMPLE)

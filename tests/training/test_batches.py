@@ -179,6 +179,13 @@ class TestLastBatch:
         logs = model.fit(X, Y, batch_size=16, verbose=0).history
         assert logs["count"] == [50.0] and programs(model) == 2
 
+    def test_code_for_one_size_alone_still_trains(self) -> None:
+        model = Sequential([Input((4,), batch_size=10), layers.Dense(3), layers.Lambda(lambda x: x.reshape(10, 3))])
+        model.compile("sgd", "mse")
+        assert np.isfinite(model.fit(X, Y, batch_size=10, verbose=0).history["loss"][0])
+        batches = ((X[i : i + 10], Y[i : i + 10]) for i in range(0, 50, 10))
+        assert np.isfinite(model.fit(batches, verbose=0).history["loss"][0])
+
     def test_evaluate_and_predict(self) -> None:
         model = plain()
         model.compile("sgd", "mse", metrics=["mae"])

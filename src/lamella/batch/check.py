@@ -62,9 +62,10 @@ def assert_independent(target: Any, *shapes: Any, training: bool = False, mask: 
 
 
 def check_call(call: Callable[..., Any], arguments: list[Any], name: str, training: bool) -> Report:
-    """Return the report on a call with these specs, whose batch axis is the symbol `BATCH`."""
+    """Return the report on a call with these specs, whose batch axis is the symbol `BATCH`, or one size for all."""
+    fixed = {spec.shape[0] for spec in leaves_of(arguments)} - {BATCH}
     try:
-        return _proven(_traced(call, arguments, training, BATCH), name)
+        return _proven(_traced(call, arguments, training, min(fixed, default=BATCH)), name)
     except Exception as error:
         if any(is_symbolic(dim) and dim != BATCH for spec in leaves_of(arguments) for dim in spec.shape):
             return check_call(call, _sized(arguments, None), name, training)
@@ -259,7 +260,7 @@ def _as_specs(shape: Any) -> Any:
     if isinstance(shape, dict):
         return {key: _as_specs(item) for key, item in shape.items()}
     if hasattr(shape, "dims") and hasattr(shape, "dtype"):
-        return Spec((BATCH, *shape.dims[1:]), shape.dtype)
+        return Spec(shape.dims, shape.dtype)
     if hasattr(shape, "shape") and hasattr(shape, "dtype"):
         if not shape.shape:
             raise ArgumentError("An array for check has the batch as axis 0; this one has no axis.", mend="(5,)")

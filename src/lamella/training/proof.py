@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 
 from lamella.batch.check import check_call
-from lamella.batch.report import Report
+from lamella.batch.report import Place, Report
 from lamella.core.axes import BATCH
 from lamella.core.calls import collecting
 from lamella.core.structure import leaves_of, map_leaves
@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 
 
 def prove(model: Trainer, batch: Any, mode: str, loss: CompiledLoss, metrics: CompiledMetrics) -> Report:
-    """Return the report on the outputs for a batch, and but for "predict" on each sample's losses and metrics."""
+    """Return the report on the outputs for a batch, and but for "predict" on each sample's losses and metrics.
+
+    Code that cannot be traced for other batch sizes may still train on its own: nothing is proven of it then.
+    """
     training = mode == "train"
 
     def call(x: Any, y: Any, sample_weight: Any) -> Any:
@@ -33,4 +36,8 @@ def prove(model: Trainer, batch: Any, mode: str, loss: CompiledLoss, metrics: Co
         dtype = jax.dtypes.canonicalize_dtype(array.dtype)
         return jax.ShapeDtypeStruct((BATCH, *array.shape[1:]), dtype)
 
-    return check_call(call, map_leaves(spec, list(batch)), model.name, training)
+    try:
+        return check_call(call, map_leaves(spec, list(batch)), model.name, training)
+    except Exception as error:
+        sentence = f"It cannot be traced for a batch of any size: {error}"
+        return Report(model.name, "unknown", (Place("trace", sentence, "", "unknown"),))
