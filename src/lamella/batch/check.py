@@ -145,7 +145,8 @@ def _place(site: Site, program: Program, kind: str) -> Place:
     eqn = site.eqns[-1]
     where = origin(site.eqns)
     layer = layer_path(site.eqns, program.layers)
-    sentence, mend = explained(reason.what, where.called or eqn.primitive.name, reason.axis, reason.detail)
+    called = eqn.primitive.name if reason.what == "no rule" else where.called or eqn.primitive.name
+    sentence, mend = explained(reason.what, called, reason.axis, reason.detail)
     return _located(Place(eqn.primitive.name, sentence, mend, kind, reason.axis), where, layer, program.layers)
 
 

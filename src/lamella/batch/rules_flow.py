@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
+import jax
+
 from lamella.batch.equation import Equation, RuleTable
 from lamella.batch.rules_elementwise import elementwise
 from lamella.batch.values import CONSTANT, LOST, SINGLE, Kind, Value, tainted, uses_of
@@ -26,6 +28,13 @@ _ROUNDS = 50
 def call(eq: Equation, ins: Sequence[Value]) -> list[Value]:
     """The equations inside."""
     return eq.walk.enter(eq.eqn, eq.params[CALLS[eq.name]], ins)
+
+
+@rule("call_hi_primitive", whole=True)
+def call_of_high_primitive(eq: Equation, ins: Sequence[Value]) -> list[Value]:
+    """What the primitive is made of, traced; JAX 0.12 has searchsorted as one."""
+    inside = jax.make_jaxpr(eq.params["_prim"].expand)(*(variable.aval for variable in eq.eqn.invars))
+    return eq.walk.enter(eq.eqn, inside, ins)
 
 
 @rule("custom_linear_solve", whole=True)
@@ -99,7 +108,7 @@ def while_loop(eq: Equation, ins: Sequence[Value]) -> list[Value]:
 @rule("scan", whole=True)
 def scan(eq: Equation, ins: Sequence[Value]) -> list[Value]:
     """A loop over another axis keeps the samples along theirs; over the batch, if it carries nothing from one on."""
-    consts, carries = eq.params["num_consts"], eq.params["num_carry"]
+    consts, carries = _scan_counts(eq.params)
     scanned = ins[consts + carries :]
     over_batch = {value.layout for value in scanned if value.is_along and value.axis == 0}
     if len(over_batch) > 1 or (over_batch and any(value.kind is Kind.SINGLE for value in ins)):
@@ -119,6 +128,14 @@ def scan(eq: Equation, ins: Sequence[Value]) -> list[Value]:
 
     settled = _settled(eq, ins[consts : consts + carries], carry)
     return [*settled, *(_stacked(value, over_batch) for value in step(settled)[carries:])]
+
+
+def _scan_counts(params: dict[str, Any]) -> tuple[int, int]:
+    """Return how many inputs a scan holds on to and how many it carries; JAX 0.12 tells it in another way."""
+    if "num_consts" in params:
+        return params["num_consts"], params["num_carry"]
+    consts, carries, _ = params["ft_in"].unpack()
+    return len(consts), len(carries)
 
 
 def _piece(value: Value) -> Value:

@@ -58,17 +58,22 @@ class Walk:
 
     def _equation(self, eqn: Any, ins: list[Value]) -> list[Value]:
         eq = Equation(self, eqn)
-        rule = RULES.get(eq.name)
-        answer: Any
-        if rule is None:
-            passive = all(value.kind is Kind.CONSTANT for value in ins)
-            answer = tainted(CONSTANT if passive else eq.doubtful("no rule"), ins)
-        elif eq.name in _WHOLE:
-            answer = rule(eq, ins)
-        else:
-            answer = tainted(self.by_kind(eq, ins, rule), ins)
+        try:
+            answer = self._answer(eq, ins)
+        except (KeyError, AttributeError):
+            # Parameters that this version of JAX has and the rule does not know.
+            answer = tainted(eq.doubtful("no rule"), ins)
         answers = answer if isinstance(answer, list) else [answer] * len(eq.out_shapes)
         return [self._checked(eq, value, shape) for value, shape in zip(answers, eq.out_shapes, strict=True)]
+
+    def _answer(self, eq: Equation, ins: list[Value]) -> Any:
+        rule = RULES.get(eq.name)
+        if rule is None:
+            passive = all(value.kind is Kind.CONSTANT for value in ins)
+            return tainted(CONSTANT if passive else eq.doubtful("no rule"), ins)
+        if eq.name in _WHOLE:
+            return rule(eq, ins)
+        return tainted(self.by_kind(eq, ins, rule), ins)
 
     def by_kind(self, eq: Equation, ins: Sequence[Value], rule: Rule) -> Value:
         """Answer for values that no rule need look at, and ask the rule where samples lie along an axis."""
