@@ -380,6 +380,30 @@ class TestBadInput:
             check(lambda x: x * float(x[0, 0]), (4,))
 
 
+def test_numpy_and_python_in_a_layer_that_trains() -> None:
+    class Numeric(lamella.Model):
+        def call(self, inputs: Any) -> Any:
+            return np.tanh(np.asarray(inputs))
+
+    class Branching(lamella.Model):
+        def call(self, inputs: Any) -> Any:
+            return inputs if inputs[0, 0] > 0 else -inputs
+
+    x = np.ones((4, 2), "float32")
+    for make, error, words in (
+        (
+            Numeric,
+            errors.NotTraceableError,
+            r"(?s)'numeric', NumPy is called.*np.tanh\(np.asarray\(inputs\)\).*Try: the same",
+        ),
+        (Branching, errors.SymbolicBranchError, r"(?s)the values of an array.*inputs\[0, 0\] > 0"),
+    ):
+        model = make(name=make.__name__.lower())
+        model.compile("sgd", "mse")
+        with pytest.raises(error, match=words):
+            model.fit(x, x, verbose=0)
+
+
 def test_sources_are_read_from_files() -> None:
     place = check(MIXES["mean"][0], SAMPLE).places[0]
     assert place.line is not None

@@ -141,6 +141,7 @@ class TestLimits:
         whole = model.predict(X, batch_size=2048)
         limit = model.memory(2048, training=False).peak // 2
         np.testing.assert_allclose(model.predict(X, batch_size=2048, memory_limit=limit), whole, rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(model.predict(X, memory_limit="auto"), whole, rtol=1e-5, atol=1e-6)
         with pytest.raises(errors.ArgumentError, match="memory_limit needs arrays"):
             model.predict(iter([X]), memory_limit=limit)
 
@@ -152,7 +153,7 @@ class TestLimits:
 
     @pytest.mark.parametrize("limit", ["many", 0, -5, "8XB", True, 1.5, "0GB"])
     def test_bad_limits(self, limit: Any) -> None:
-        with pytest.raises(errors.ArgumentError, match="memory_limit is a number of bytes or a string"):
+        with pytest.raises(errors.ArgumentError, match="memory_limit is a number of bytes, 'auto' or a string"):
             wide().fit(X, Y, verbose=0, memory_limit=limit)
 
 

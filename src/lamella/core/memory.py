@@ -53,7 +53,7 @@ def as_bytes(size: int | str) -> int:
     found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([a-z]*)\s*", size.lower()) if isinstance(size, str) else None
     if found is None or found.group(2) not in _UNITS or float(found.group(1)) <= 0:
         raise ArgumentError(
-            f"memory_limit is a number of bytes or a string such as '8GB' or '512MiB', got {size!r}.",
+            f"memory_limit is a number of bytes, 'auto' or a string such as '8GB', got {size!r}.",
             mend="memory_limit='8GB'",
         )
     return int(float(found.group(1)) * _UNITS[found.group(2)])

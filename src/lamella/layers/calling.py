@@ -28,6 +28,7 @@ from lamella.core.masked import mask_of, value_of
 from lamella.core.operators import ArrayLike
 from lamella.core.settings import strict_masks
 from lamella.core.structure import leaves_of, map_leaves
+from lamella.graph.trace import branch_error, branched_in_python, value_error
 from lamella.layers.single import takes_one_sample
 
 if TYPE_CHECKING:
@@ -164,7 +165,12 @@ _SHAPES = re.compile(r"\(([\d, a-z*+]*)\)")
 
 
 def explain(layer: Layer, error: Exception, arguments: dict[str, Any]) -> Exception:
-    """Turn JAX's complaint about shapes inside `call` into one with the axes' names and the user's line."""
+    """Turn JAX's complaint about shapes or values inside `call` into one with axes' names and the user's line."""
+    if isinstance(error, jax.errors.TracerBoolConversionError):
+        return branch_error(error, repr(layer.name)) if branched_in_python(error) else error
+    untraceable = value_error(error, repr(layer.name))
+    if untraceable is not None:
+        return untraceable
     text = str(error)
     if not isinstance(error, TypeError | ValueError) or "shape" not in text or isinstance(error, ShapeError):
         return error

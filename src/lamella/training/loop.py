@@ -10,7 +10,6 @@ import numpy as np
 
 from lamella.batch.report import Report
 from lamella.core.errors import ArgumentError, DataError
-from lamella.core.memory import as_bytes, available
 from lamella.core.structure import flatten, leaves_of, map_leaves, unflatten
 from lamella.parts import losses, optimizers
 from lamella.parts import metrics as metric_parts
@@ -122,8 +121,7 @@ class Compiled:
         if self.per_sample_clipnorm is not None:
             steps.report(batch, "train").need("compile(per_sample_clipnorm=...)", split=True)
         if size == "auto" or memory_limit is not None:
-            limit = int(available() * planning.MARGIN) if memory_limit is None else as_bytes(memory_limit)
-            fits = planning.piece_that_fits(steps, batch, limit)
+            fits = planning.piece_that_fits(steps, batch, planning.limit_in_bytes(memory_limit))
             size = fits if size in (None, "auto") or (fits is not None and fits < int(size)) else size
         steps.micro_batch = None if size is None else int(size)
         if size is None or self._warned or int(size) >= len(leaves_of(batch)[0]):
@@ -325,7 +323,7 @@ def predict(compiled: Compiled, data: Data, callbacks: Any, verbose: Any, memory
     """Return the outputs for all batches, put together."""
     steps = compiled.prepare(data, training=False, need_loss=False)
     if memory_limit is not None:
-        data = _within(steps, data, as_bytes(memory_limit))
+        data = _within(steps, data, planning.limit_in_bytes(memory_limit))
     events = CallbackList(callbacks, compiled.model, {"steps": data.steps})
     events("on_predict_begin", {})
     outputs: list[Any] = []

@@ -9,6 +9,7 @@ import jax
 from lamella.batch.memory import Line, MemoryReport, largest, line_through, program_bytes
 from lamella.core.axes import is_symbolic
 from lamella.core.errors import ArgumentError, NotBuiltError
+from lamella.core.memory import as_bytes, available
 from lamella.core.structure import leaves_of, map_leaves
 from lamella.parts import losses
 from lamella.training.step import Steps
@@ -19,6 +20,11 @@ if TYPE_CHECKING:
 Spec = jax.ShapeDtypeStruct
 # What other programs, and the host's own work, may want of the memory that is free.
 MARGIN = 0.9
+
+
+def limit_in_bytes(memory_limit: int | str | None) -> int:
+    """Return a limit in bytes; "auto" and None stand for what is free."""
+    return int(available() * MARGIN) if memory_limit in (None, "auto") else as_bytes(memory_limit or 0)
 
 
 def with_samples(batch: Any, samples: int) -> Any:

@@ -158,7 +158,7 @@ class Trainer:
         The data is checked first: sizes, dtypes, NaN and the shapes of the inputs. `verbose`: 0 silent, 1 a live
         bar, 2 a line an epoch; "auto" is 1 in a terminal. `micro_batch` goes before that of `compile`.
         With `memory_limit` ("8GB", or bytes) a step takes its batch in pieces as large as fit, which is found by
-        compiling, not by running; `micro_batch="auto"` does so with the memory that is free.
+        compiling, not by running; `micro_batch="auto"` and `memory_limit="auto"` do so with the memory that is free.
         """
         plan = loop.Plan(
             epochs=epochs,
@@ -203,7 +203,7 @@ class Trainer:
     ) -> Any:
         """Return the outputs for data, batch by batch, as NumPy arrays: (samples, ...) -> (samples, ...).
 
-        With `memory_limit` ("8GB", or bytes) batches are made as small as must be for it.
+        With `memory_limit` ("8GB", bytes, or "auto" for what is free) batches are as small as must be for it.
         """
         compiled = self._trainer.compiled or self._uncompiled()
         return loop.predict(compiled, adapt(x, None, None, batch_size, steps), callbacks, verbose, memory_limit)
