@@ -24,6 +24,7 @@ from timing import Figures, report
 import lamella
 from lamella import layers
 from lamella.training.data import ArrayData
+from lamella.training.planning import train_bytes
 
 # name: shape of a sample, layers, batch size, size of pieces
 MODELS: dict[str, tuple[tuple[int, ...], Any, int, int | None]] = {
@@ -69,8 +70,8 @@ def taken_by(name: str) -> dict[str, float]:
     y = np.zeros((samples, 1), "int32")
     compiled: Any = model._trainer.compiled
     data = ArrayData(x, y, None, samples)
-    steps = compiled.prepare(data, training=True)
-    foretold = lamella.training.planning.train_bytes(steps, data.first(), samples, pieces)
+    steps = compiled.prepare(data.first(), training=True)
+    foretold = train_bytes(steps, data.first(), samples, pieces)
     (block,) = data.blocks(1)
     arrays = jax.tree.map(lambda a: jnp.array(a, copy=True), block.arrays)
     steps.micro_batch = pieces

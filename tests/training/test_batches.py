@@ -9,7 +9,7 @@ import pytest
 
 import lamella
 from lamella import Input, Model, Sequential, errors, layers, losses, metrics, ops
-from lamella.training.loop import SplitBatchWarning
+from lamella.training.compilation import SplitBatchWarning
 
 DRAW = np.random.default_rng(8)
 X = DRAW.normal(size=(50, 4)).astype("float32")

@@ -12,7 +12,7 @@ import lamella
 from lamella import Input, Sequential, errors, layers
 from lamella.core.memory import as_bytes, available, in_words
 from lamella.training import planning
-from lamella.training.loop import SplitBatchWarning
+from lamella.training.compilation import SplitBatchWarning
 
 DRAW = np.random.default_rng(2)
 

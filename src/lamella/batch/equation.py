@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 from lamella.batch.values import LOST, Kind, Value
 from lamella.core.axes import Dim
-
-if TYPE_CHECKING:
-    from lamella.batch.walk import Walk
 
 
 @dataclass(frozen=True)
@@ -22,10 +19,28 @@ class Reason:
     detail: str = ""
 
 
+class Walker(Protocol):
+    """What a rule may ask of the walk around it."""
+
+    size: Dim
+
+    def enter(self, eqn: Any, program: Any, ins: Sequence[Value]) -> list[Value]:
+        """Walk the program inside an equation."""
+
+    def by_kind(self, eq: Equation, ins: Sequence[Value], rule: Rule) -> Value:
+        """Answer for values that no rule need look at, and ask the rule for others."""
+
+    def follows_size(self, dims: Sequence[Dim]) -> bool:
+        """Tell whether any of these sizes depends on the batch's."""
+
+    def place(self, eqn: Any, reason: Reason) -> Any:
+        """Return the site of an equation that mixes samples."""
+
+
 class Equation:
     """A primitive with its parameters and shapes; `mixed` and `doubtful` make the answers that name it."""
 
-    def __init__(self, walk: Walk, eqn: Any) -> None:
+    def __init__(self, walk: Walker, eqn: Any) -> None:
         self.walk = walk
         self.eqn = eqn
         self.name: str = eqn.primitive.name

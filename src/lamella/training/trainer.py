@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from lamella.batch.memory import MemoryReport
 from lamella.core.errors import ArgumentError, NotBuiltError
-from lamella.training import loop, planning
+from lamella.training import forecast, loop
 from lamella.training.callbacks import History
+from lamella.training.compilation import Compiled
 from lamella.training.data import adapt
 
 if TYPE_CHECKING:
@@ -21,8 +22,8 @@ class TrainerState:
         self.stop_training = False
         self.optimizer: Optimizer | None = None
         self.loss: Any = None
-        self.compiled: loop.Compiled | None = None
-        self.predictor: loop.Compiled | None = None
+        self.compiled: Compiled | None = None
+        self.predictor: Compiled | None = None
         self.history: History | None = None
 
     def __deepcopy__(self, memo: dict[int, Any]) -> TrainerState:
@@ -89,7 +90,7 @@ class Trainer:
                 mend="jax.debug.print inside `call`",
             )
         kept = self._trainer
-        kept.compiled = loop.Compiled(
+        kept.compiled = Compiled(
             self,
             optimizer,
             loss,
@@ -107,7 +108,7 @@ class Trainer:
         """Whether `compile` was called."""
         return self._trainer.compiled is not None
 
-    def _need_compiled(self) -> loop.Compiled:
+    def _need_compiled(self) -> Compiled:
         if self._trainer.compiled is None:
             raise NotBuiltError(
                 f"The model {self.name!r} was not compiled: there is no loss to train towards.",
@@ -208,10 +209,10 @@ class Trainer:
         compiled = self._trainer.compiled or self._uncompiled()
         return loop.predict(compiled, adapt(x, None, None, batch_size, steps), callbacks, verbose, memory_limit)
 
-    def _uncompiled(self) -> loop.Compiled:
+    def _uncompiled(self) -> Compiled:
         """A stand-in for models that only predict."""
         if self._trainer.predictor is None:
-            self._trainer.predictor = loop.Compiled(self, None, None, None, None, None, None)
+            self._trainer.predictor = Compiled(self, None, None, None, None, None, None)
         return self._trainer.predictor
 
     def train_on_batch(
@@ -263,4 +264,4 @@ class Trainer:
         (44, 44, True)
         """
         compiled = self._need_compiled() if training else self._trainer.compiled or self._uncompiled()
-        return planning.report(compiled, batch_size, training, x, y)
+        return forecast.report(compiled, batch_size, training, x, y)
