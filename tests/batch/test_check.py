@@ -279,7 +279,12 @@ class TestLayers:
     def test_a_batch_size_fixed_by_the_input(self) -> None:
         inputs = Input((10, 4), batch_size=3)
         stateful = lamella.Model(inputs, layers.LSTM(3, stateful=True)(inputs))
-        assert check(stateful).independent
+        report = check(stateful)
+        assert report.independent and report.batch_size == 3 and "independent in batches of 3" in str(report)
+        assert not report.may_pad and not report.may_split
+        others = Input((10, 4), batch_size=1)
+        with pytest.raises(errors.BatchSizeError, match=r"fix different numbers of samples: \[1, 3\]"):
+            check(lambda a, b: a + b, inputs, others)
         assert check(lamella.Model(inputs, layers.Lambda(lambda x: x[::-1])(inputs))).verdict == "mixes"
 
     def test_assert_independent(self) -> None:

@@ -16,7 +16,7 @@ from lamella.batch.source import Origin, layer_path, origin
 from lamella.batch.values import CONSTANT, Value, along
 from lamella.batch.walk import Site, Walk
 from lamella.core.axes import BATCH, Dim, as_shape, exact, is_symbolic
-from lamella.core.errors import ArgumentError, LamellaError, ShapeError, user_frame
+from lamella.core.errors import ArgumentError, BatchSizeError, LamellaError, ShapeError, user_frame
 from lamella.core.masked import Masked, mask_of, value_of, with_mask
 from lamella.core.structure import leaves_of, map_leaves
 from lamella.graph.trace import Spec, branch_error, branched_in_python, value_error
@@ -63,13 +63,22 @@ def assert_independent(target: Any, *shapes: Any, training: bool = False, mask: 
 
 def check_call(call: Callable[..., Any], arguments: list[Any], name: str, training: bool) -> Report:
     """Return the report on a call with these specs, whose batch axis is the symbol `BATCH`, or one size for all."""
-    fixed = {spec.shape[0] for spec in leaves_of(arguments)} - {BATCH}
+    size = _common_size(arguments)
+    if size != BATCH:
+        arguments = _sized(arguments, size)
     try:
-        return _proven(_traced(call, arguments, training, min(fixed, default=BATCH)), name)
+        return _proven(_traced(call, arguments, training, size), name)
     except Exception as error:
         if any(is_symbolic(dim) and dim != BATCH for spec in leaves_of(arguments) for dim in spec.shape):
             return check_call(call, _sized(arguments, None), name, training)
         return _without_symbols(call, arguments, name, training, error)
+
+
+def _common_size(arguments: list[Any]) -> Dim:
+    fixed = {spec.shape[0] for spec in leaves_of(arguments)} - {BATCH}
+    if len(fixed) > 1:
+        raise BatchSizeError(f"The inputs fix different numbers of samples: {sorted(fixed)}.", mend="one batch_size")
+    return fixed.pop() if fixed else BATCH
 
 
 def _traced(call: Callable[..., Any], arguments: list[Any], training: bool, size: Dim) -> Program:
@@ -101,7 +110,7 @@ def _sized(arguments: list[Any], size: int | None) -> list[Any]:
     def dim_of(axis: int, dim: Dim) -> Dim:
         if not is_symbolic(dim):
             return dim
-        return (size or dim) if dim == BATCH else 12 + axis
+        return (dim if size is None else size) if dim == BATCH else 12 + axis
 
     return _each_spec(lambda s: Spec(tuple(dim_of(a, d) for a, d in enumerate(s.shape)), s.dtype), arguments)
 
@@ -118,7 +127,8 @@ def _proven(program: Program, name: str) -> Report:
     uses = frozenset().union(*(value.uses for value, _ in found))
     kinds = {place.kind for place in places}
     verdict = "mixes" if "mixes" in kinds else "unknown" if kinds else "independent"
-    return Report(name, verdict, tuple(places), uses, losses=len(rest) > len(written))
+    fixed = size if isinstance(size, int) else None
+    return Report(name, verdict, tuple(places), uses, losses=len(rest) > len(written), batch_size=fixed)
 
 
 def _input(shape: Sequence[Dim], size: Dim) -> Value:

@@ -64,7 +64,8 @@ class Report:
     """The answer of `check`.
 
     `verdict` is "independent", "mixes" or "unknown"; `places` tells why, one entry for each place. `uses` names what
-    else of the batch goes into the result: its "size", the "order" of samples, "noise" drawn over it.
+    else of the batch goes into the result: its "size", the "order" of samples, "noise" drawn over it. `losses` says that
+    layers add losses of the whole batch, `batch_size` that the proof is for this size alone, which an input fixes.
 
     >>> from lamella.batch import check
     >>> report = check(lambda x: x - x.mean(), (5,))
@@ -77,6 +78,7 @@ class Report:
     places: tuple[Place, ...] = ()
     uses: frozenset[str] = frozenset()
     losses: bool = field(default=False, repr=False)
+    batch_size: int | None = None
 
     @property
     def independent(self) -> bool:
@@ -86,12 +88,12 @@ class Report:
     @property
     def may_pad(self) -> bool:
         """Whether samples added at the end of the batch change nothing for those before them."""
-        return self.independent and "size" not in self.uses and not self.losses
+        return self.independent and "size" not in self.uses and not self.losses and self.batch_size is None
 
     @property
     def may_split(self) -> bool:
         """Whether a batch taken in pieces gives the same results; noise is then drawn anew for each piece."""
-        return self.independent and not {"size", "order"} & self.uses and not self.losses
+        return self.may_pad and "order" not in self.uses
 
     def need(self, what: str, *, split: bool = False) -> None:
         """Raise with this report unless samples are proven not to mix; with `split`, unless a batch may be cut too."""
@@ -104,7 +106,8 @@ class Report:
         return [_NOTES[use] for use in ("noise", "size", "order") if use in self.uses] if self.independent else []
 
     def __str__(self) -> str:
-        head = f"{self.target}: {self.verdict}, {_VERDICTS[self.verdict]}."
+        only = "" if self.batch_size is None else f" in batches of {self.batch_size}"
+        head = f"{self.target}: {self.verdict}{only}, {_VERDICTS[self.verdict]}."
         places = ["\n".join(f"  {line}" for line in str(place).splitlines()) for place in self.places]
         notes = [f"  {note}" for note in self._notes()]
         if self.independent:

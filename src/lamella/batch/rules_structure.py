@@ -32,7 +32,7 @@ def broadcast(eq: Equation, ins: Sequence[Value]) -> Value:
     rows = value.rows
     columns_stay = rows is not None and (rows.columns is None or places[-1:] == (len(eq.out_shapes[0]) - 1,))
     if rows is not None and columns_stay:
-        return replace(kept, rows=Rows(places[rows.axis], rows.columns), uses=value.uses, mixed=value.mixed)
+        return replace(tainted(kept, [replace(value, rows=None)]), rows=Rows(places[rows.axis], rows.columns))
     return tainted(kept, ins)
 
 

@@ -69,8 +69,10 @@ class Walk:
     def _answer(self, eq: Equation, ins: list[Value]) -> Any:
         rule = RULES.get(eq.name)
         if rule is None:
-            passive = all(value.kind is Kind.CONSTANT for value in ins)
-            return tainted(CONSTANT if passive else eq.doubtful("no rule"), ins)
+            if any(value.kind is not Kind.CONSTANT for value in ins):
+                return tainted(eq.doubtful("no rule"), ins)
+            sized = any(self.follows_size(shape) for shape in [*eq.shapes, *eq.out_shapes])
+            return tainted(replace(CONSTANT, uses=frozenset({"size", "order"} if sized else ())), ins)
         if eq.name in _WHOLE:
             return rule(eq, ins)
         return tainted(self.by_kind(eq, ins, rule), ins)
