@@ -64,8 +64,8 @@ class Report:
     """The answer of `check`.
 
     `verdict` is "independent", "mixes" or "unknown"; `places` tells why, one entry for each place. `uses` names what
-    else of the batch goes into the result: its "size", the "order" of samples, "noise" drawn over it. `losses` says that
-    layers add losses of the whole batch, `batch_size` that the proof is for this size alone, which an input fixes.
+    else of the batch goes into the result: its "size", the "order" of samples, "noise" drawn over it. `losses` says
+    that layers add losses of the whole batch, `batch_size` that the proof is for this one size, which an input fixes.
 
     >>> from lamella.batch import check
     >>> report = check(lambda x: x - x.mean(), (5,))
