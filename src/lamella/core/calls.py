@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -19,6 +19,12 @@ class Call:
     path: tuple[str, ...] = ()
     losses: list[Any] = field(default_factory=list)
     met: dict[str, Any] = field(default_factory=dict)
+    listen: Callable[[tuple[str, ...], Any, dict[str, Any]], None] | None = None
+
+    def begins(self, layer: Any, arguments: dict[str, Any]) -> None:
+        """Tell whoever listens which layer is called, where in the model and with which arguments."""
+        if self.listen is not None:
+            self.listen(self.path, layer, arguments)
 
 
 _call: ContextVar[Call | None] = ContextVar("lamella_call", default=None)
@@ -33,7 +39,7 @@ def present_call() -> Call | None:
 def entering(layer: Any, training: bool | None) -> Iterator[Call]:
     """Run a layer's call inside the present one: one step deeper, the same losses, its name on what it computes."""
     outer = _call.get() or Call()
-    inner = Call(training, (*outer.path, layer.name), outer.losses, outer.met)
+    inner = Call(training, (*outer.path, layer.name), outer.losses, outer.met, outer.listen)
     inner.met["/".join(inner.path)] = layer
     token = _call.set(inner)
     try:
