@@ -9,13 +9,48 @@ from typing import Any
 
 # They put numbers elsewhere or give them another type; no number is computed.
 _MOVES = frozenset(
-    "broadcast_in_dim concatenate convert_element_type copy copy_p dynamic_slice dynamic_update_slice expand_dims "
-    "gather iota pad reshape rev scatter slice split squeeze stop_gradient transpose bitcast_convert_type "
-    "optimization_barrier device_put random_wrap random_unwrap".split()
+    {
+        "bitcast_convert_type",
+        "broadcast_in_dim",
+        "concatenate",
+        "convert_element_type",
+        "copy",
+        "copy_p",
+        "dynamic_slice",
+        "dynamic_update_slice",
+        "gather",
+        "iota",
+        "optimization_barrier",
+        "pad",
+        "reshape",
+        "rev",
+        "scatter",
+        "slice",
+        "split",
+        "squeeze",
+        "stop_gradient",
+        "transpose",
+    }
 )
 _OVER_THE_INPUT = frozenset(
-    "argmax argmin cumlogsumexp cummax cummin cumprod cumsum reduce_and reduce_max reduce_min reduce_or reduce_precision "
-    "reduce_prod reduce_sum sort scatter_add scatter_mul".replace("scatter_", "scatter-").split()
+    {
+        "argmax",
+        "argmin",
+        "cumlogsumexp",
+        "cummax",
+        "cummin",
+        "cumprod",
+        "cumsum",
+        "reduce_and",
+        "reduce_max",
+        "reduce_min",
+        "reduce_or",
+        "reduce_prod",
+        "reduce_sum",
+        "scatter-add",
+        "scatter-mul",
+        "sort",
+    }
 )
 
 
@@ -75,16 +110,16 @@ def _programs(params: dict[str, Any]) -> Iterator[Any]:
 
 
 def _one(eqn: Any, name: str, params: dict[str, Any]) -> int:
-    inputs = [tuple(getattr(v.aval, "shape", ())) for v in eqn.invars]
-    out = math.prod(getattr(eqn.outvars[0].aval, "shape", ())) if eqn.outvars else 0
+    inputs: list[tuple[int, ...]] = [tuple(getattr(v.aval, "shape", ())) for v in eqn.invars]
+    out: int = math.prod(getattr(eqn.outvars[0].aval, "shape", ())) if eqn.outvars else 0
     if name == "dot_general":
         (contracted, _), _ = params["dimension_numbers"]
-        return 2 * out * math.prod(inputs[0][axis] for axis in contracted)
+        return int(2 * out * math.prod(inputs[0][axis] for axis in contracted))
     if name == "conv_general_dilated":
-        filters = inputs[1][params["dimension_numbers"].rhs_spec[0]]
+        filters: int = inputs[1][params["dimension_numbers"].rhs_spec[0]]
         return 2 * out * math.prod(inputs[1]) // filters
     if name.startswith("reduce_window"):
-        return out * math.prod(params["window_dimensions"])
+        return out * int(math.prod(params["window_dimensions"]))
     if name == "fft":
         lengths = params["fft_lengths"]
         return int(5 * math.prod(inputs[0]) * math.log2(max(2, math.prod(lengths))))

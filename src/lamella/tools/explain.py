@@ -12,13 +12,13 @@ import jax
 
 from lamella.batch.check import specs_for
 from lamella.batch.program import untouched
-from lamella.core.axes import BATCH, is_symbolic
+from lamella.core.axes import BATCH, is_symbolic, shown
 from lamella.core.calls import collecting
-from lamella.core.errors import ArgumentError
+from lamella.core.errors import ArgumentError, ShapeError
 from lamella.core.masked import value_of
 from lamella.core.naming import counted_apart
 from lamella.core.structure import leaves_of, map_leaves
-from lamella.core.variable import Frame, abstract_values
+from lamella.core.variable import Frame
 from lamella.graph.tensor import SymbolicTensor, symbols_of
 from lamella.graph.trace import Spec
 from lamella.layers.calling import signature_of
@@ -82,10 +82,13 @@ def explain(target: Any, *shapes: Any) -> Explanation:
         arguments = specs_for(target, _for_call(target, shapes or _known(target)))
         batch = _fixed_batch(target) or _SAMPLES
         open_axes = any(is_symbolic(d) and d != BATCH for spec in leaves_of(arguments) for d in value_of(spec).shape)
+        if open_axes:
+            _refuse_open(target, arguments)
         calls = _heard(target, arguments, batch)
         facts = _Teller(target, calls, batch).tell()
+    given = [shown(value_of(spec).shape)[1:] for spec in leaves_of(arguments)]
     config = None if isinstance(target, Model) else _config(target)
-    return Explanation(facts, words.how_to_give(facts.inputs, config), _UNKNOWN if open_axes else None)
+    return Explanation(facts, words.how_to_give(given, config), _UNKNOWN if open_axes else None)
 
 
 def _for_call(target: Any, shapes: Sequence[Any]) -> Sequence[Any]:
@@ -144,6 +147,16 @@ def _heard(target: Any, arguments: list[Any], batch: int) -> list[Called]:
         # Once more, so that the error calls the batch by its name and not by a number that nobody gave.
         _listened(target, arguments)
         raise
+
+
+def _refuse_open(target: Any, arguments: list[Any]) -> None:
+    """Let the layer say that it must know an axis that was given as None."""
+    try:
+        _listened(target, arguments)
+    except ShapeError:
+        raise
+    except Exception:
+        return
 
 
 def _as_integers(spec: Any) -> Any:
@@ -248,11 +261,11 @@ def facts_of(called: Called, batch: int) -> LayerFacts:
     _name_ids(probe)
     findings = look(probe)
     programs = fates.programs(probe, list(findings.knobs.values()))
-    shown = [(i, leaf) for i, leaf in enumerate(probe.leaves) if not leaf.hidden]
-    inputs = tuple(Tensor(leaf.label, fates.axes_of(leaf, i, programs), str(leaf.spec.dtype)) for i, leaf in shown)
+    plain = [(i, leaf) for i, leaf in enumerate(probe.leaves) if not leaf.hidden]
+    inputs = tuple(Tensor(leaf.label, fates.axes_of(leaf, i, programs), str(leaf.spec.dtype)) for i, leaf in plain)
     outputs = tuple(_outputs(probe, findings, inputs))
     weights = tuple(_weights(layer, findings))
-    told = () if isinstance(layer, Model) else words.relations(findings.knobs, inputs, outputs, weights)
+    told = () if isinstance(layer, Model) else words.relations(findings, inputs, outputs, weights)
     cost, samples = _cost(probe, findings, batch)
     return LayerFacts(
         path=layer.name,
@@ -290,19 +303,19 @@ def _cost(probe: Probe, findings: Findings, batch: int) -> tuple[Count, int]:
 
 
 def _bytes(spec: Any) -> int:
-    return math.prod(spec.shape) * int(spec.dtype.itemsize)
+    return int(math.prod(spec.shape)) * int(spec.dtype.itemsize)
 
 
 def _weights(layer: Any, findings: Findings) -> Iterator[Weight]:
     trained = {id(weight) for weight in layer.trainable_weights}
-    names = _short([path_in(layer, weight) for weight in layer.weights], type(layer).__module__)
+    names = _short(layer, [path_in(layer, weight) for weight in layer.weights])
     for name, (_, formulas), weight in zip(names, findings.weights, layer.weights, strict=True):
         yield Weight(name, tuple(weight.shape), formulas, id(weight) in trained, weight.size, weight.nbytes)
 
 
-def _short(paths: list[str], module: str) -> list[str]:
+def _short(layer: Any, paths: list[str]) -> list[str]:
     """Leave the layers that our own layers are made of out of their weights' names, where that leaves them apart."""
-    if not module.startswith("lamella."):
+    if isinstance(layer, Model) or not type(layer).__module__.startswith("lamella."):
         return paths
     for keep in (lambda parts: parts[-1:], lambda parts: [*parts[:1], parts[-1]]):
         short = ["/".join(keep(path.split("/"))) for path in paths]

@@ -41,8 +41,8 @@ def programs(probe: Probe, knobs: Sequence[Knob]) -> dict[tuple[int, int], Progr
     """
     whole = traced(probe, probe.config, probe.specs)
     found: dict[tuple[int, int], Program | None] = {}
-    for i, leaf in enumerate(probe.leaves):
-        for axis, size in enumerate(probe.specs[i].shape):
+    for i, spec in enumerate(probe.specs):
+        for axis, size in enumerate(spec.shape):
             knob = next((knob for knob in knobs if (i, axis) in knob.axes), None) if size == 1 else None
             longer = None
             if knob is not None:
@@ -88,8 +88,10 @@ def _judged(outputs: Sequence[Value]) -> tuple[str, str, int | None]:
     if sites:
         told = dict.fromkeys(_WORDS.get(site.reason.what, "its places are brought together") for site in sites)
         return "worked on", "; ".join(told), None
-    if any(value.doubtful for value in outputs):
-        return "unknown", "an operation on it has no rule", None
+    doubts = {site.reason.what for value in outputs for site in value.doubtful}
+    if doubts:
+        grouped = doubts == {"grouped"}
+        return "unknown", "its places meet within groups" if grouped else "an operation on it has no rule", None
     kept = next((value for value in outputs if value.is_along), None)
     if kept is None:
         return "not used", "no output depends on it", None

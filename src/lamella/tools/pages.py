@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator, Sequence
 from html import escape
 
@@ -17,7 +18,13 @@ ENDLESS = "A loop whose length is not known before it runs was counted once."
 
 def as_text(facts: LayerFacts, how_to_give: Sequence[str], assumed: int | None) -> str:
     """Return the whole explanation as text."""
-    return "\n".join([*_section(facts, ""), *(f"  {line}" for line in _notes(facts, how_to_give, assumed))])
+    notes = _wrapped(_notes(facts, how_to_give, assumed), "  ")
+    return "\n".join([*_section(facts, ""), *([""] if facts.sections else []), *notes])
+
+
+def _wrapped(lines: Sequence[str], indent: str) -> Iterator[str]:
+    for line in lines:
+        yield from textwrap.wrap(line, 100, initial_indent=indent, subsequent_indent=indent + "  ")
 
 
 def _notes(facts: LayerFacts, how_to_give: Sequence[str], assumed: int | None) -> list[str]:
@@ -45,9 +52,9 @@ def _section(facts: LayerFacts, indent: str) -> Iterator[str]:
         yield f"{inner}{label:<4}{_named(tensor)} {tensor.dtype}{name}"
     yield from _aligned(_size_rows(facts), inner)
     yield from _aligned(_axis_rows(facts), inner)
-    yield from _aligned([] if facts.sections else [_weight_row(weight) for weight in facts.weights], inner)
+    yield from _aligned(_weight_rows(facts), inner)
     yield f"{inner}{_costs(facts)}"
-    yield from (f"{inner}{line}" for line in facts.relations)
+    yield from _wrapped(facts.relations, inner)
     for section in facts.sections:
         yield ""
         yield from _section(section, inner)
@@ -98,6 +105,12 @@ def fate_of(axis: Axis, facts: LayerFacts) -> str:
     return f"{axis.fate}: {axis.how}"
 
 
+def _weight_rows(facts: LayerFacts) -> list[tuple[str, ...]]:
+    """The weights; of a model those that are in none of its layers, for each of these has its own section."""
+    own = [weight for weight in facts.weights if not facts.sections or "/" not in weight.name]
+    return [_weight_row(weight) for weight in own]
+
+
 def _weight_row(weight: Weight) -> tuple[str, ...]:
     formula = _tuple([str(formula) for formula in weight.formulas])
     shape = _tuple([str(size) for size in weight.shape])
@@ -113,7 +126,10 @@ def _costs(facts: LayerFacts) -> str:
 
 
 def _named(tensor: Tensor) -> str:
-    parts = [axis.name if i == 0 and axis.name == "batch" else f"{axis.name}={axis.size}" for i, axis in enumerate(tensor.axes)]
+    parts = [
+        axis.name if i == 0 and axis.name == "batch" else f"{axis.name}={axis.size}"
+        for i, axis in enumerate(tensor.axes)
+    ]
     return _tuple(parts)
 
 
@@ -142,7 +158,7 @@ def _html_section(facts: LayerFacts) -> str:
         f"<details open><summary><b>{escape(facts.path)}</b> {escape(facts.kind + _called_again(facts))}</summary>"
         '<div style="margin-left:1em">'
         + _table([*shapes, *_size_rows(facts), *_axis_rows(facts)])
-        + _table([] if facts.sections else [_weight_row(weight) for weight in facts.weights])
+        + _table(_weight_rows(facts))
         + _paragraphs([_costs(facts), *facts.relations])
         + inside
         + _paragraphs([line for line in (total, _outside(facts) if facts.sections else "") if line])

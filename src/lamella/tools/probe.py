@@ -17,6 +17,7 @@ from lamella.core.masked import value_of
 from lamella.core.structure import flatten, leaves_of, unflatten
 from lamella.core.variable import Frame, abstract_values
 from lamella.graph.trace import Spec
+from lamella.models.model import Model
 from lamella.tools.formulas import Formula, Setting, fit
 
 # Integers that say where, not how many.
@@ -72,7 +73,7 @@ class Probe:
 
     def _usable_config(self) -> dict[str, Any] | None:
         """Return the config if a layer made from it shows the same shapes as the layer itself."""
-        if hasattr(self.layer, "layers"):
+        if isinstance(self.layer, Model):
             return None
         try:
             config: dict[str, Any] = self.layer.get_config()
@@ -183,6 +184,7 @@ class Probe:
 class Findings:
     """What turning every knob of a layer showed: a formula for each size in its weights and outputs."""
 
+    config: dict[str, Any] | None
     knobs: dict[str, Knob]
     weights: list[tuple[str, tuple[Formula, ...]]]
     outputs: list[tuple[Formula, ...]]
@@ -211,7 +213,7 @@ def look(probe: Probe) -> Findings:
         rows = [row for row in rows if all(row[0][name] == 1 for name in idle)]
     weights, outputs = _formulas_of(rows) if idle else everything
     labels = [label for label, _ in probe.seen.weights]
-    return Findings(knobs, list(zip(labels, weights, strict=True)), outputs)
+    return Findings(probe.config, knobs, list(zip(labels, weights, strict=True)), outputs)
 
 
 def _formulas_of(rows: Sequence[tuple[Setting, Seen]]) -> tuple[list[tuple[Formula, ...]], list[tuple[Formula, ...]]]:
