@@ -218,7 +218,10 @@ def test_nested_and_shared_layers_are_told_by_path_and_counted_once() -> None:
     facts = explain(model).facts
     assert [section.path for section in facts.sections] == ["inner", "last"]
     nested = facts.sections[0].sections
-    assert [(section.path, section.again) for section in nested[:2]] == [("inner/shared", False), ("inner/shared", True)]
+    assert [(section.path, section.again) for section in nested[:2]] == [
+        ("inner/shared", False),
+        ("inner/shared", True),
+    ]
     assert facts.sections[0].parameters == 20
     assert facts.parameters == model.count_params() == 30
     assert "4 of the FLOPs are outside of these layers." in str(explain(model))
