@@ -47,7 +47,7 @@ def check(target: Any, *shapes: Any, training: bool = False, mask: bool = False)
             f"check takes a layer, a model, a loss or a function; got {type(target).__name__}.",
             mend="check(Dense(3), (10, 5))",
         )
-    arguments = _arguments(target, shapes, mask)
+    arguments = specs_for(target, shapes, mask)
     name = str(getattr(target, "name", None) or getattr(target, "__name__", type(target).__name__))
     return check_call(call, arguments, name, training)
 
@@ -244,7 +244,8 @@ def _line_of(error: Exception) -> Origin:
     return Origin(frame.filename, frame.lineno) if frame else Origin()
 
 
-def _arguments(target: Any, shapes: Sequence[Any], mask: bool) -> list[Any]:
+def specs_for(target: Any, shapes: Sequence[Any], mask: bool = False) -> list[Any]:
+    """Return the spec of each argument of a call, or the structure of specs, for shapes of one sample."""
     known = _known_inputs(target)
     if not shapes:
         if known is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -20,6 +20,12 @@ class Call:
     losses: list[Any] = field(default_factory=list)
     givers: list[Any] = field(default_factory=list)
     met: dict[str, Any] = field(default_factory=dict)
+    listen: Callable[[tuple[str, ...], Any, dict[str, Any]], None] | None = None
+
+    def begins(self, layer: Any, arguments: dict[str, Any]) -> None:
+        """Tell whoever listens which layer is called, where in the model and with which arguments."""
+        if self.listen is not None:
+            self.listen(self.path, layer, arguments)
 
     def leave(self, loss: Any, giver: Any = None) -> None:
         """Add a scalar to the training loss; `giver` is the layer that wants to show it as well."""
@@ -39,7 +45,7 @@ def present_call() -> Call | None:
 def entering(layer: Any, training: bool | None) -> Iterator[Call]:
     """Run a layer's call inside the present one: one step deeper, the same losses, its name on what it computes."""
     outer = _call.get() or Call()
-    inner = Call(training, (*outer.path, layer.name), outer.losses, outer.givers, outer.met)
+    inner = Call(training, (*outer.path, layer.name), outer.losses, outer.givers, outer.met, outer.listen)
     inner.met["/".join(inner.path)] = layer
     token = _call.set(inner)
     try:
@@ -64,7 +70,7 @@ def collecting(training: bool | None) -> Iterator[Call]:
 def apart() -> Iterator[Call]:
     """Go on with the present call, with losses kept apart from its own; yields what is then the present one."""
     outer = _call.get() or Call()
-    call = Call(outer.training, outer.path, met=outer.met)
+    call = Call(outer.training, outer.path, met=outer.met, listen=outer.listen)
     token = _call.set(call)
     try:
         yield call

@@ -140,6 +140,7 @@ class Layer(HasWeights, config.Configurable):
             if "training" in signature.names:
                 arguments["training"] = training
             with eager_call(), entering(self, training) as context, autocasting(self._autocast_dtype()):
+                context.begins(self, arguments)
                 outputs = self.call(*arguments.pop("*", ()), **self._accepted(arguments, signature))
                 self._regularize_activity(outputs, context)
             return self._with_masks(arguments, masks, outputs, signature)
