@@ -30,7 +30,7 @@ from lamella.metrics import Metric
 from lamella.models import Functional, Model, Sequential
 from lamella.optimizers import Optimizer
 from lamella.regularizers import Regularizer
-from lamella.tools.explain import explain
+from lamella.tools.explaining.explain import explain
 
 KerasTensor = SymbolicTensor
 __version__ = "0.1.0"

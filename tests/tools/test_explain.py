@@ -13,10 +13,10 @@ from lamella import explain, layers
 from lamella.core.axes import BATCH
 from lamella.core.errors import ArgumentError, ShapeError
 from lamella.graph.trace import Spec
-from lamella.tools.costs import count
-from lamella.tools.explain import Explanation
-from lamella.tools.facts import LayerFacts, Weight
-from lamella.tools.formulas import fit
+from lamella.tools.explaining.costs import count
+from lamella.tools.explaining.explain import Explanation
+from lamella.tools.explaining.facts import LayerFacts, Weight
+from lamella.tools.explaining.formulas import fit
 from tests.parity.cases import CASES, Case
 
 

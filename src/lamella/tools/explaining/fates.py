@@ -11,8 +11,8 @@ from lamella.batch.program import Program, trace_program
 from lamella.batch.values import CONSTANT, Value, along
 from lamella.batch.walk import Walk
 from lamella.core.variable import abstract_values
-from lamella.tools.facts import Axis
-from lamella.tools.probe import Knob, Leaf, Probe, quietly
+from lamella.tools.explaining.facts import Axis
+from lamella.tools.explaining.probe import Knob, Leaf, Probe, quietly
 
 _WORDS = {
     "reduced": "one number is made of all of it",

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from lamella.tools.facts import Tensor, Weight
-from lamella.tools.probe import Findings, Knob
+from lamella.tools.explaining.facts import Tensor, Weight
+from lamella.tools.explaining.probe import Findings, Knob
 
 
 def relations(

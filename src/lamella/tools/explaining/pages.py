@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from html import escape
 
 from lamella.models.summary import in_bytes
-from lamella.tools.facts import Axis, LayerFacts, Tensor, Weight
+from lamella.tools.explaining.facts import Axis, LayerFacts, Tensor, Weight
 
 COUNTED = (
     "FLOPs: a multiplication and the addition after it are two; any other number that is computed is one; "

@@ -18,7 +18,7 @@ from lamella.core.structure import flatten, leaves_of, unflatten
 from lamella.core.variable import Frame, abstract_values
 from lamella.graph.trace import Spec
 from lamella.models.model import Model
-from lamella.tools.formulas import Formula, Setting, fit
+from lamella.tools.explaining.formulas import Formula, Setting, fit
 
 # Integers that say where, not how many.
 _PLACES = frozenset({"axis", "axes", "dims", "seed"})

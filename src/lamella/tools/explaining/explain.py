@@ -24,12 +24,12 @@ from lamella.graph.trace import Spec
 from lamella.layers.calling import signature_of
 from lamella.layers.layer import Layer
 from lamella.models.model import Model
-from lamella.tools import fates, words
-from lamella.tools.costs import Count, count
-from lamella.tools.facts import Axis, LayerFacts, Tensor, Weight
-from lamella.tools.formulas import Formula
-from lamella.tools.pages import as_html, as_text
-from lamella.tools.probe import Findings, Probe, axis_names, look, path_in, quietly
+from lamella.tools.explaining import fates, words
+from lamella.tools.explaining.costs import Count, count
+from lamella.tools.explaining.facts import Axis, LayerFacts, Tensor, Weight
+from lamella.tools.explaining.formulas import Formula
+from lamella.tools.explaining.pages import as_html, as_text
+from lamella.tools.explaining.probe import Findings, Probe, axis_names, look, path_in, quietly
 
 # A number of samples that is no other size, to tell it apart from the others in what comes out.
 _SAMPLES = 7

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from lamella.tools.formulas import Formula
+from lamella.tools.explaining.formulas import Formula
 
 
 @dataclass(frozen=True)
