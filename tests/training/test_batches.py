@@ -37,15 +37,17 @@ def two_outputs() -> Any:
     return Model(x, [layers.Dense(3, name="a")(hidden), layers.Dense(1, name="b")(hidden)])
 
 
+STEP_WEIGHTS = DRAW.random((50, 6)).astype("float32")
 STEPS = DRAW.normal(size=(50, 6, 1)).astype("float32")
 # name: model, arguments of compile, x, y, sample weights
 TASKS: dict[str, tuple[Any, dict[str, Any], Any, Any, Any]] = {
     "plain": (plain, {"loss": "mse"}, X, Y, None),
-    "sample_weights": (plain, {"loss": "mae"}, X, Y, WEIGHTS),
+    "sample_weights": (plain, {"loss": "mae", "metrics": ["mse"], "weighted_metrics": ["mse"]}, X, Y, WEIGHTS),
     "weighted_mean": (plain, {"loss": losses.MeanSquaredError(reduction="mean_with_sample_weight")}, X, Y, WEIGHTS),
     "summed": (plain, {"loss": losses.MeanSquaredError(reduction="sum")}, X, Y, None),
     "penalty": (penalized, {"loss": "mse"}, X, Y, None),
-    "masks": (masked, {"loss": "mse"}, IDS, STEPS, None),
+    "masks": (masked, {"loss": "mse", "metrics": ["mae"]}, IDS, STEPS, None),
+    "masks_and_weights": (masked, {"loss": "mse", "weighted_metrics": ["mae"]}, IDS, STEPS, STEP_WEIGHTS),
     "two_losses": (two_outputs, {"loss": ["mse", "mae"], "loss_weights": [0.3, 2.0]}, X, [Y, Y[:, :1]], None),
     "function": (plain, {"loss": lambda y, p: ops.mean(ops.square(y - p), axis=-1)}, X, Y, WEIGHTS),
 }
