@@ -147,19 +147,14 @@ def slicing(eq: Equation, ins: Sequence[Value]) -> Value:
     start, limit = eq.params["start_indices"][axis], eq.params["limit_indices"][axis]
     strides = eq.params["strides"]
     whole = start == 0 and limit == eq.shapes[0][axis] and (strides is None or strides[axis] == 1)
-    return value.moved(axis) if whole else _part(eq, value)
-
-
-def _part(eq: Equation, value: Value) -> Value:
-    """Of a merged axis, or of the batch, only some entries."""
-    return eq.mixed("chosen", value.axis, detail="some samples" if len(eq.out_shapes[0]) == 0 else "")
+    return value.moved(axis) if whole else eq.mixed("chosen", value.axis)
 
 
 @rule("split")
 def split(eq: Equation, ins: Sequence[Value]) -> Value:
     """Each part has the whole batch, unless it is the batch that is split."""
     (value,) = ins
-    return _part(eq, value) if value.axis == eq.params["axis"] else value.moved(value.axis)
+    return eq.mixed("chosen", value.axis) if value.axis == eq.params["axis"] else value.moved(value.axis)
 
 
 @rule("tile")
@@ -189,7 +184,7 @@ def unstack(eq: Equation, ins: Sequence[Value]) -> Value:
     """An axis goes."""
     (value,) = ins
     axis = eq.params["axis"]
-    return _part(eq, value) if value.axis == axis else value.moved(after_removing(value.axis, [axis]))
+    return eq.mixed("chosen", value.axis) if value.axis == axis else value.moved(after_removing(value.axis, [axis]))
 
 
 @rule("dynamic_slice", whole=True)
