@@ -289,7 +289,10 @@ class TestLayers:
 
     def test_assert_independent(self) -> None:
         assert_independent(layers.Dense(3), SAMPLE)
-        with pytest.raises(errors.MixesSamplesError, match=r"(?s)samples that do not mix.*`mean` makes one number"):
+        with pytest.raises(
+            errors.MixesSamplesError,
+            match=r"(?s)samples that do not mix, but samples mix in leaky.*`mean` makes one number",
+        ):
             assert_independent(Leaky(), SAMPLE)
 
     def test_html(self) -> None:

@@ -95,12 +95,21 @@ class Report:
         """Whether a batch taken in pieces gives the same results; noise is then drawn anew for each piece."""
         return self.may_pad and "order" not in self.uses
 
+    def obstacles(self) -> list[str]:
+        """Return what stands against taking the batch in pieces, in a few words each."""
+        found = sorted({place.layer or place.source or place.primitive for place in self.places})
+        reasons = [f"samples mix in {name}" for name in found]
+        if self.losses:
+            reasons.append("a layer adds a loss of the whole batch (add_loss, activity_regularizer)")
+        if {"size", "order"} & self.uses and self.independent:
+            reasons.append("the number or the order of samples goes into the result")
+        return reasons
+
     def need(self, what: str, *, split: bool = False) -> None:
         """Raise with this report unless samples are proven not to mix; with `split`, unless a batch may be cut too."""
-        if self.independent and (self.may_split or not split):
-            return
-        why = "" if not self.losses else "\n  A layer adds a loss of the whole batch (add_loss, activity_regularizer)."
-        raise MixesSamplesError(f"{what} needs samples that do not mix.{why}\n{self}")
+        if not self.independent or (split and not self.may_split):
+            why = "; ".join(self.obstacles())
+            raise MixesSamplesError(f"{what} needs samples that do not mix, but {why}.\n{self}")
 
     def _notes(self) -> list[str]:
         return [_NOTES[use] for use in ("noise", "size", "order") if use in self.uses] if self.independent else []

@@ -34,12 +34,10 @@ def check_micro_batch(size: int | str | None) -> int | str | None:
 
 
 def _pieces_differ(report: Report, size: int) -> str:
-    what = {place.layer or place.source or place.primitive for place in report.places}
-    named = ", ".join(sorted(what)) or "a loss that a layer adds" if report.losses else ", ".join(sorted(what))
     return (
-        f"micro_batch={size} takes each batch in pieces of {size} samples, and samples mix in {named or 'the model'}. "
+        f"micro_batch={size} takes each batch in pieces of {size} samples, but {'; '.join(report.obstacles())}. "
         f"There each piece stands for itself, as a batch of {size} would: statistics over the batch are those of a "
-        "piece, and state is updated once a piece. All else is as with the whole batch.\n" + str(report)
+        f"piece, and state is updated once a piece. All else is as with the whole batch.\n{report}"
     )
 
 
