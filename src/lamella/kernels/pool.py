@@ -1,7 +1,15 @@
-"""Pooling: windows, or everything, reduced to one value."""
+"""Pooling: windows, or everything, reduced to one value.
+
+XLA:CPU walks windows one number at a time, and its backward pass scatters. There, maxima and sums of strided slices
+take their place: one vectorized pass each way.
+"""
 
 from __future__ import annotations
 
+import itertools
+import math
+from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import jax
@@ -9,31 +17,101 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+Sizes = tuple[int, ...]
+# One slice for each place in a window; with more of them the compiler takes long and gains nothing.
+_MOST_SLICES = 32
 
-def _over_channels(sizes: tuple[int, ...], data_format: str) -> tuple[int, ...]:
+
+def _over_channels(sizes: Sizes, data_format: str) -> Sizes:
     return (1, *sizes, 1) if data_format == "channels_last" else (1, 1, *sizes)
 
 
-def max_pool(x: jax.Array, pool_size: tuple[int, ...], strides: tuple[int, ...], padding: str, data_format: str) -> Any:
-    """The largest value of each window: (batch, *spatial, channels) -> (batch, *fewer, channels)."""
+def max_pool(x: jax.Array, pool_size: Sizes, strides: Sizes, padding: str, data_format: str) -> Any:
+    """The largest value of each window: (batch, *spatial, channels) -> (batch, *fewer, channels).
+
+    Among equal values of a window the first one gets the gradient.
+    """
     lowest: Any = -np.inf if jnp.issubdtype(x.dtype, jnp.floating) else np.iinfo(x.dtype).min
+    fill = np.array(lowest, x.dtype)
     window, steps = _over_channels(pool_size, data_format), _over_channels(strides, data_format)
-    return lax.reduce_window(x, np.array(lowest, x.dtype), lax.max, window, steps, padding.upper())
+    if not _by_slices(x, window):
+        return max_pool_plain(x, fill, window, steps, padding)
+    return _largest(_padded(x, fill, window, steps, padding), window, steps)
 
 
-def average_pool(
-    x: jax.Array, pool_size: tuple[int, ...], strides: tuple[int, ...], padding: str, data_format: str
-) -> Any:
+def max_pool_plain(x: Any, fill: Any, window: Sizes, steps: Sizes, padding: str) -> Any:
+    """The plain form."""
+    return lax.reduce_window(x, fill, lax.max, window, steps, padding.upper())
+
+
+def average_pool(x: jax.Array, pool_size: Sizes, strides: Sizes, padding: str, data_format: str) -> Any:
     """The mean of each window's real cells: (batch, *spatial, channels) -> (batch, *fewer, channels)."""
     window, steps = _over_channels(pool_size, data_format), _over_channels(strides, data_format)
-
-    def total(values: Any) -> Any:
-        return lax.reduce_window(values, np.array(0, x.dtype), lax.add, window, steps, padding.upper())
-
+    total = partial(_total if _by_slices(x, window) else sum_pool_plain, window=window, steps=steps, padding=padding)
     if padding == "valid":
         return total(x) / int(np.prod(pool_size))
     cells = (1, *x.shape[1:-1], 1) if data_format == "channels_last" else (1, 1, *x.shape[2:])
     return total(x) / total(jnp.ones(cells, x.dtype))
+
+
+def sum_pool_plain(x: Any, window: Sizes, steps: Sizes, padding: str) -> Any:
+    """The plain form of the sum over each window."""
+    return lax.reduce_window(x, np.array(0, x.dtype), lax.add, window, steps, padding.upper())
+
+
+def _by_slices(x: Any, window: Sizes) -> bool:
+    """Choose the formulation: by platform, and by how many slices a window takes."""
+    known = all(isinstance(dim, int) for dim in x.shape[1:])
+    return jax.default_backend() == "cpu" and math.prod(window) <= _MOST_SLICES and known
+
+
+def _padded(x: Any, fill: Any, window: Sizes, steps: Sizes, padding: str) -> Any:
+    """Put cells around, as "same" padding does."""
+    if padding == "valid":
+        return x
+    pads = [(0, 0, 0)] * x.ndim
+    spatial = [axis for axis, size in enumerate(window) if size > 1 or steps[axis] > 1]
+    for axis in spatial:
+        ((low, high),) = lax.padtype_to_pads([x.shape[axis]], [window[axis]], [steps[axis]], "SAME")
+        pads[axis] = (low, high, 0)
+    return lax.pad(x, fill, pads)
+
+
+def _slices(x: Any, window: Sizes, steps: Sizes) -> Iterator[Any]:
+    """Yield, for each place in a window, the values that all windows have there."""
+    for place in itertools.product(*map(range, window)):
+        ends = [
+            dim if size == step == 1 else start + (dim - size) // step * step + 1
+            for dim, size, step, start in zip(x.shape, window, steps, place, strict=True)
+        ]
+        yield lax.slice(x, place, ends, steps)
+
+
+def _total(x: Any, window: Sizes, steps: Sizes, padding: str) -> Any:
+    parts = _slices(_padded(x, np.array(0, x.dtype), window, steps, padding), window, steps)
+    return sum(parts, next(parts))
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(1, 2))
+def _largest(x: Any, window: Sizes, steps: Sizes) -> Any:
+    parts = _slices(x, window, steps)
+    out = next(parts)
+    for part in parts:
+        out = jnp.maximum(out, part)
+    return out
+
+
+@_largest.defjvp
+def _largest_jvp(window: Sizes, steps: Sizes, primals: tuple[Any], tangents: tuple[Any]) -> tuple[Any, Any]:
+    """The tangent of the first of each window's largest; its transpose puts gradients there, without a scatter."""
+    (x,), (tangent,) = primals, tangents
+    out = _largest(x, window, steps)
+    total = jnp.zeros_like(out)
+    free = jnp.ones(out.shape, "bool")
+    for part, change in zip(_slices(x, window, steps), _slices(tangent, window, steps), strict=True):
+        total = total + jnp.where(free & (part == out), change, jnp.zeros_like(change))
+        free = free & (part != out)
+    return out, total
 
 
 def _spatial_axes(x: jax.Array, data_format: str) -> tuple[int, ...]:

@@ -119,7 +119,7 @@ def _one(eqn: Any, name: str, params: dict[str, Any]) -> int:
         filters: int = inputs[1][params["dimension_numbers"].rhs_spec[0]]
         return 2 * out * math.prod(inputs[1]) // filters
     if name.startswith("reduce_window"):
-        return out * int(math.prod(params["window_dimensions"]))
+        return out * (int(math.prod(params["window_dimensions"])) - 1)
     if name == "fft":
         lengths = params["fft_lengths"]
         return int(5 * math.prod(inputs[0]) * math.log2(max(2, math.prod(lengths))))
