@@ -119,6 +119,27 @@ def convolution(eq: Equation, ins: Sequence[Value]) -> Value:
     return eq.doubtful("grouped")
 
 
+@rule("conv", "conv_input_gradient", "conv_kernel_gradient")
+def channels_last_convolution(eq: Equation, ins: Sequence[Value]) -> Value:
+    """lamella's own convolutions: the batch is the first axis of images, or a leading axis over which all is mapped."""
+    first, second = ins
+    batch = 1 if eq.params["mapped"] else 0
+    layouts = {value.layout for value in ins if value.is_along}
+    if batch and len(layouts) == 1 and all(axis == 0 for axis, _, _ in layouts):
+        return along(*layouts.pop())
+    if eq.name == "conv_kernel_gradient":
+        return eq.mixed("contracted", min(axis for axis, _, _ in layouts), then=CONSTANT)
+    if first.is_along and not second.is_along and first.axis == batch:
+        return first.moved(batch)
+    if first.is_along and batch < first.axis < len(eq.shapes[0]) - 1:
+        return eq.mixed("windowed", first.axis)
+    if second.is_along and not first.is_along and second.axis == len(eq.shapes[1]) - 1 and eq.name == "conv":
+        return second.moved(len(eq.shapes[0]) - 1)
+    if first.is_along and first.axis == len(eq.shapes[0]) - 1 and eq.params["windows"].groups == 1:
+        return eq.mixed("contracted", first.axis)
+    return eq.doubtful("grouped")
+
+
 WINDOWS = ["reduce_window", "reduce_window_max", "reduce_window_min", "reduce_window_sum", "select_and_gather_add"]
 
 

@@ -1,6 +1,6 @@
 """All speed lives here: pure array functions, which layers call without knowing of platforms."""
 
-from lamella.kernels.convolve import convolve
+from lamella.kernels.convolve import convolve, convolve_transposed
 from lamella.kernels.crossentropy import (
     sigmoid_cross_entropy,
     softmax_cross_entropy,
@@ -17,6 +17,7 @@ __all__ = [
     "average_pool",
     "batch_norm",
     "convolve",
+    "convolve_transposed",
     "crop",
     "dense",
     "embed",

@@ -1,11 +1,16 @@
-"""Convolution over one, two or three spatial axes."""
+"""Convolution over one, two or three spatial axes, in both layouts."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import jax
+import jax.numpy as jnp
 from jax import lax
 
-_AXES = {1: "W", 2: "HW", 3: "DHW"}
+from lamella.kernels.convolution import conv_input_gradient_p, conv_p
+from lamella.kernels.windows import Windows
 
 
 def convolve(
@@ -22,18 +27,47 @@ def convolve(
 
     "same" pads as evenly as it can, the odd one behind; "causal" pads in front only, for one spatial axis.
     """
-    rank = kernel.ndim - 2
-    letters = _AXES[rank]
-    layout = f"N{letters}C" if data_format == "channels_last" else f"NC{letters}"
-    pads: str | list[tuple[int, int]] = padding.upper()
-    if padding == "causal":
-        pads = [((kernel.shape[0] - 1) * dilation_rate[0], 0)]
-    return lax.conv_general_dilated(
-        x,
-        kernel.astype(x.dtype),
-        strides,
-        pads,
-        rhs_dilation=dilation_rate,
-        dimension_numbers=(layout, f"{letters}IO", layout),
-        feature_group_count=groups,
+    first = data_format == "channels_first"
+    images = jnp.moveaxis(x, 1, -1) if first else x
+    taps = tuple(kernel.shape[:-2])
+    pads = _pads(images.shape[1:-1], taps, strides, dilation_rate, padding)
+    windows = Windows(tuple(images.shape[1:-1]), taps, strides, pads, dilation_rate, groups)
+    out = conv_p.bind(images, kernel.astype(x.dtype), windows=windows, mapped=False)
+    return jnp.moveaxis(out, -1, 1) if first else out
+
+
+def convolve_transposed(
+    x: jax.Array,
+    kernel: jax.Array,
+    *,
+    strides: tuple[int, ...],
+    borders: Sequence[tuple[Any, Any]],
+    data_format: str,
+    dilation_rate: tuple[int, ...],
+) -> jax.Array:
+    """The gradient of a convolution by its input: (batch, *spatial, channels) -> (batch, *larger, filters).
+
+    The kernel is (*size, filters, channels); `borders` says what is cut from each end of the whole result, of
+    (spatial - 1) * strides + size positions.
+    """
+    first = data_format == "channels_first"
+    images = jnp.moveaxis(x, 1, -1) if first else x
+    taps, cut = tuple(kernel.shape[:-2]), tuple(borders)
+    sizes = tuple(
+        (size - 1) * stride + (tap - 1) * step + 1 - low - high
+        for size, stride, tap, step, (low, high) in zip(
+            images.shape[1:-1], strides, taps, dilation_rate, cut, strict=True
+        )
     )
+    windows = Windows(sizes, taps, strides, cut, dilation_rate)
+    out = conv_input_gradient_p.bind(images, kernel.astype(x.dtype), windows=windows, mapped=False)
+    return jnp.moveaxis(out, -1, 1) if first else out
+
+
+def _pads(
+    sizes: Sequence[Any], taps: Sequence[int], strides: Sequence[int], dilation: Sequence[int], padding: str
+) -> tuple[tuple[Any, Any], ...]:
+    reach = [(tap - 1) * step + 1 for tap, step in zip(taps, dilation, strict=True)]
+    if padding == "causal":
+        return ((reach[0] - 1, 0),)
+    return tuple(lax.padtype_to_pads(sizes, reach, strides, padding.upper()))

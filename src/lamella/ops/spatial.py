@@ -118,23 +118,18 @@ def conv_transpose(
     dilation = _tuple("dilation_rate", dilation_rate, rank)
     extra = (None,) * rank if output_padding is None else _tuple("output_padding", output_padding, rank)
     widths = [(size - 1) * rate + 1 for size, rate in zip(kernel.shape, dilation, strict=False)]
-    pads = [_borders(*each, padding) for each in zip(widths, strides, extra, strict=True)]
-    turned = jnp.swapaxes(jnp.flip(kernel, tuple(range(rank))), -1, -2)
-    axes, dtype = _SPATIAL[rank], jnp.result_type(x, kernel)
-    layout = f"N{axes}C" if data_format == "channels_last" else f"NC{axes}"
-    return lax.conv_general_dilated(
-        x.astype(dtype),
-        turned.astype(dtype),
-        (1,) * rank,
-        pads,
-        lhs_dilation=strides,
-        rhs_dilation=dilation,
-        dimension_numbers=(layout, f"{axes}IO", layout),
+    return kernels.convolve_transposed(
+        x.astype(dtype := jnp.result_type(x, kernel)),
+        kernel.astype(dtype),
+        strides=strides,
+        borders=[_borders(*each, padding) for each in zip(widths, strides, extra, strict=True)],
+        data_format=data_format,
+        dilation_rate=dilation,
     )
 
 
 def _borders(width: int, stride: int, extra: int | None, padding: str) -> tuple[int, int]:
-    """Return the zeros around the spread input: the full result's, less what is cut off at each end."""
+    """Return how much is cut off from each end of the whole result; a negative number adds zeros."""
     if extra is None:
         left = max(width - stride, 0) // 2 if padding == "same" else 0
         right = width - stride - left if padding == "same" else min(width - stride, 0)
@@ -142,7 +137,7 @@ def _borders(width: int, stride: int, extra: int | None, padding: str) -> tuple[
         cut = 2 * (width // 2) - extra if padding == "same" else -extra
         left = max(cut, 0) // 2 if padding == "same" else 0
         right = cut - left
-    return width - 1 - left, width - 1 - right
+    return left, right
 
 
 def _windows(

@@ -109,6 +109,10 @@ def _programs(params: dict[str, Any]) -> Iterator[Any]:
             yield params[key]
 
 
+# Where the result of a convolution, and its kernel, stand among operands and result.
+_CONVOLUTIONS = {"conv": (2, 1), "conv_input_gradient": (0, 1), "conv_kernel_gradient": (1, 2)}
+
+
 def _one(eqn: Any, name: str, params: dict[str, Any]) -> int:
     inputs: list[tuple[int, ...]] = [tuple(getattr(v.aval, "shape", ())) for v in eqn.invars]
     out: int = math.prod(getattr(eqn.outvars[0].aval, "shape", ())) if eqn.outvars else 0
@@ -118,6 +122,10 @@ def _one(eqn: Any, name: str, params: dict[str, Any]) -> int:
     if name == "conv_general_dilated":
         filters: int = inputs[1][params["dimension_numbers"].rhs_spec[0]]
         return 2 * out * math.prod(inputs[1]) // filters
+    if name in _CONVOLUTIONS:
+        shapes = [*inputs, tuple(eqn.outvars[0].aval.shape)]
+        y, kernel = (shapes[place] for place in _CONVOLUTIONS[name])
+        return int(2 * math.prod(y) * math.prod(kernel) // kernel[-1])
     if name.startswith("reduce_window"):
         return out * (int(math.prod(params["window_dimensions"])) - 1)
     if name == "fft":
