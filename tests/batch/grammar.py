@@ -170,7 +170,7 @@ def loop(rng: random.Random, a: Any, b: Any) -> Step:
         return lax.fori_loop(0, a.shape[1], lambda i, c: c + a[:, i], jnp.zeros_like(a[:, 0]))
 
     def until(a: Any, b: Any) -> Any:
-        return jax.vmap(lambda r: lax.while_loop(lambda c: jnp.abs(c).sum() < 3, lambda c: c * 2 + 1, r))(a)
+        return jax.vmap(lambda r: lax.while_loop(lambda c: jnp.abs(c).sum() < 3, lambda c: jnp.abs(c) * 2 + 1, r))(a)
 
     def all_until(a: Any, b: Any) -> Any:
         return lax.while_loop(lambda c: (jnp.abs(c) < 3).any(), lambda c: jnp.abs(c) * 2 + 1, a)
