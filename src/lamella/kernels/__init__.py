@@ -7,7 +7,7 @@ from lamella.kernels.crossentropy import (
     sparse_softmax_cross_entropy,
 )
 from lamella.kernels.dense import dense, embed
-from lamella.kernels.normalize import batch_norm, layer_norm, moments
+from lamella.kernels.normalize import batch_norm, batch_norm_in_training, layer_norm
 from lamella.kernels.pad import crop, upsample, zero_pad
 from lamella.kernels.platform import loops_well, uncounted_bytes
 from lamella.kernels.pool import average_pool, global_average_pool, global_max_pool, max_pool
@@ -16,6 +16,7 @@ from lamella.kernels.recur import gru_step, lstm_step, scan_steps, simple_rnn_st
 __all__ = [
     "average_pool",
     "batch_norm",
+    "batch_norm_in_training",
     "convolve",
     "crop",
     "dense",
@@ -27,7 +28,6 @@ __all__ = [
     "loops_well",
     "lstm_step",
     "max_pool",
-    "moments",
     "scan_steps",
     "sigmoid_cross_entropy",
     "simple_rnn_step",
