@@ -1,5 +1,6 @@
 """All speed lives here: pure array functions, which layers call without knowing of platforms."""
 
+from lamella.kernels.attend import attention
 from lamella.kernels.convolve import convolve
 from lamella.kernels.crossentropy import (
     sigmoid_cross_entropy,
@@ -14,6 +15,7 @@ from lamella.kernels.pool import average_pool, global_average_pool, global_max_p
 from lamella.kernels.recur import gru_step, lstm_step, scan_steps, simple_rnn_step
 
 __all__ = [
+    "attention",
     "average_pool",
     "batch_norm",
     "batch_norm_in_training",
