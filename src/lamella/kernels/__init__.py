@@ -1,5 +1,6 @@
 """All speed lives here: pure array functions, which layers call without knowing of platforms."""
 
+from lamella.kernels.attend import attention
 from lamella.kernels.convolve import convolve, convolve_transposed
 from lamella.kernels.crossentropy import (
     sigmoid_cross_entropy,
@@ -7,15 +8,17 @@ from lamella.kernels.crossentropy import (
     sparse_softmax_cross_entropy,
 )
 from lamella.kernels.dense import dense, embed
-from lamella.kernels.normalize import batch_norm, layer_norm, moments
+from lamella.kernels.normalize import batch_norm, batch_norm_in_training, layer_norm
 from lamella.kernels.pad import crop, upsample, zero_pad
 from lamella.kernels.platform import loops_well, uncounted_bytes
 from lamella.kernels.pool import average_pool, global_average_pool, global_max_pool, max_pool
 from lamella.kernels.recur import gru_step, lstm_step, scan_steps, simple_rnn_step
 
 __all__ = [
+    "attention",
     "average_pool",
     "batch_norm",
+    "batch_norm_in_training",
     "convolve",
     "convolve_transposed",
     "crop",
@@ -28,7 +31,6 @@ __all__ = [
     "loops_well",
     "lstm_step",
     "max_pool",
-    "moments",
     "scan_steps",
     "sigmoid_cross_entropy",
     "simple_rnn_step",

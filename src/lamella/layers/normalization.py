@@ -78,16 +78,15 @@ class BatchNormalization(Layer):
         )
 
     def call(self, inputs: Any, training: Any = None, mask: Any = None) -> Any:
-        if training and self.trainable:
-            axes = tuple(a for a in range(inputs.ndim) if a != self.axis % inputs.ndim)
-            mean, variance = kernels.moments(inputs, axes, mask)
-            self._move(self.moving_mean, mean)
-            self._move(self.moving_variance, variance)
-        else:
-            mean, variance = self.moving_mean.value, self.moving_variance.value
         gamma = None if self.gamma is None else self.gamma.value
         beta = None if self.beta is None else self.beta.value
-        return kernels.batch_norm(inputs, mean, variance, gamma, beta, self.axis, self.epsilon)
+        if not (training and self.trainable):
+            mean, variance = self.moving_mean.value, self.moving_variance.value
+            return kernels.batch_norm(inputs, mean, variance, gamma, beta, self.axis, self.epsilon)
+        out, mean, variance = kernels.batch_norm_in_training(inputs, gamma, beta, self.axis, self.epsilon, mask)
+        self._move(self.moving_mean, mean)
+        self._move(self.moving_variance, variance)
+        return out
 
     def _move(self, average: Variable, value: Any) -> None:
         average.assign(average.value * self.momentum + value * (1 - self.momentum))

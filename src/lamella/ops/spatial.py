@@ -13,7 +13,7 @@ from jax import lax
 from lamella import kernels
 from lamella.core.errors import ArgumentError, ShapeError
 from lamella.core.settings import one_of, standardize_data_format
-from lamella.ops.dispatch import array, finfo, op
+from lamella.ops.dispatch import array, op
 
 __all__ = [
     "adaptive_average_pool",
@@ -263,18 +263,13 @@ def dot_product_attention(
     several of queries. `flash_attention` is accepted for Keras's sake: the compiler chooses.
     """
     query, key, value = array(query), array(key), array(value)
-    shared = query.shape[2] // key.shape[2]
-    key, value = (jnp.repeat(x, shared, axis=2) if shared > 1 else x for x in (key, value))
-    scale = query.shape[-1] ** -0.5 if scale is None else scale
-    scores = jnp.einsum("bthd,bshd->bhts", query, key, preferred_element_type="float32") * scale
-    if bias is not None:
-        scores = scores + array(bias)
-    if attn_logits_soft_cap is not None:
-        scores = attn_logits_soft_cap * jnp.tanh(scores / attn_logits_soft_cap)
-    if mask is not None:
-        scores = jnp.where(array(mask).astype(bool), scores, -0.7 * finfo("float32").max)
-    if is_causal:
-        past = jnp.arange(scores.shape[-2])[:, None] >= jnp.arange(scores.shape[-1])
-        scores = jnp.where(past, scores, -0.7 * finfo("float32").max)
-    weights = jax.nn.softmax(scores, axis=-1).astype(query.dtype)
-    return jnp.einsum("bhts,bshd->bthd", weights, value)
+    return kernels.attention(
+        query,
+        key,
+        value,
+        scale=query.shape[-1] ** -0.5 if scale is None else scale,
+        bias=None if bias is None else array(bias),
+        mask=None if mask is None else array(mask),
+        is_causal=is_causal,
+        soft_cap=attn_logits_soft_cap,
+    )
