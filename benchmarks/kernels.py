@@ -15,6 +15,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+# threads of torch that spin while they wait lose tenfold where anything else runs, and slow down whoever comes next
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -30,7 +33,7 @@ except ImportError:
 
 MATRICES = (512, 1024, 2048)
 COPIED_FLOATS = 1 << 25
-REST = 0.003  # threads of torch that spin for work would slow down whoever comes next
+REST = 0.003
 TURN = 0.003
 
 Calls = dict[str, Callable[[], Any]]
