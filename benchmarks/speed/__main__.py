@@ -95,7 +95,7 @@ def main() -> None:
                 found = eager(peer, effort) if name == EAGER else pair(peer, name, effort)
             except WorkerError as error:
                 found = {"peer": peer, "workload": name, "error": str(error)}
-            found["date"] = datetime.date.today().isoformat()
+            found |= {"date": datetime.date.today().isoformat(), "effort": [chosen.slice, chosen.rounds]}
             print(shown(found), flush=True)
             keep(chosen.json, found)
     if chosen.page:

@@ -17,6 +17,8 @@ from benchmarks.speed.measure import EAGER, PREDICTED_BATCHES, ratio
 from benchmarks.speed.peers import PEERS
 from benchmarks.speed.workloads import WORKLOADS
 
+MOST_BUSY = 0.3
+
 Pairs = dict[tuple[str, str], dict[str, Any]]
 
 HEAD = """# Speed
@@ -27,17 +29,22 @@ anew and writes this page; `make bench WORKLOAD=mnist_convnet PEER=torch` measur
 
     {command}
 
-on {cpu}, {cores} cores, {system}, Python {python}, with {versions}. Meanwhile other programs kept {busy} cores busy
-(median over the pairs; at most {busiest}).
+on {cpu}, {cores} cores, {system},
+Python {python}, with
+{versions}.
+Meanwhile other programs kept {busy} cores busy (median over the pairs; at most {busiest}). A ratio with a star was taken
+while others kept more than {most} cores busy: it may be far off, above all for torch, whose threads wait for each other
+at every operation.
 
 ## How it is measured
 
 - Ten workloads with synthetic data of the usual shapes, in NumPy on the host; Adam; the batch sizes stand below.
 - Each peer through its ordinary loop: `fit` and `predict` for lamella and Keras, which read one definition; slices of
   shuffled arrays, one compiled and donated step where there is a compiler, for the others. The models have equal
-  numbers of parameters (torch's LSTMs have a second bias besides).
+  numbers of parameters (torch's LSTMs have a second bias besides, the GRUs of Flax and
+  Equinox a bias less).
 - lamella and one peer are two processes that take turns, slice by slice, on the same samples; only one works at a
-  time. A slice is as much of an epoch as the slower of the two does in about half a second. Figures are medians of the
+  time. A slice is as much of an epoch as the slower of the two does in about {slice} s. Figures are medians of the
   rounds. A ratio is the median of the rounds' ratios.
 - Every peer has all cores and its own defaults, with one exception: threads of torch sleep while they wait
   (`OMP_WAIT_POLICY=PASSIVE`). Where they spin, another program on the machine costs torch up to a factor of ten.
@@ -53,12 +60,16 @@ def write(path: Path, kept: dict[str, Any]) -> None:
     busy = [one["busy elsewhere"] for one in pairs.values()]
     versions = {name: version for one in pairs.values() for about in one["about"].values()
                 for name, version in about["versions"].items()}  # fmt: skip
+    slice_seconds, rounds = kept["pairs"][-1]["effort"]
     head = HEAD.format(
         dates=" to ".join(sorted({min(dates := [one["date"] for one in kept["pairs"]]), max(dates)})),
-        command=f"python -m benchmarks.speed --peer {' '.join(peers)} --json speed.json --page docs/speed.md",
+        command=f"python -m benchmarks.speed --peer {' '.join(peers)} --slice {slice_seconds} --rounds {rounds}"
+        " --json speed.json --page docs/speed.md",
+        slice=slice_seconds,
         versions=", ".join(f"{name} {version}" for name, version in sorted(versions.items())),
         busy=f"{statistics.median(busy):.1f}",
         busiest=f"{max(busy):.1f}",
+        most=MOST_BUSY,
         **kept["machine"],
     )
     drawing = path.with_suffix(".svg")
@@ -88,6 +99,11 @@ def table(titles: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
+def star(one: dict[str, Any]) -> str:
+    """Mark what was measured on a machine that had other work."""
+    return "\\*" if one["busy elsewhere"] > MOST_BUSY else ""
+
+
 def _number(value: float) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
@@ -102,7 +118,10 @@ def speeds(pairs: Pairs, peers: list[str], part: str, unit: str) -> str:
         own = statistics.median(
             one["samples"] / seconds for one in measured.values() for seconds in one["seconds"]["lamella"]
         )
-        cells = [f"{ratio(measured[peer]['seconds'], peer):.2f}" if peer in measured else "" for peer in peers]
+        cells = [
+            f"{ratio(measured[peer]['seconds'], peer):.2f}{star(pairs[peer, name])}" if peer in measured else ""
+            for peer in peers
+        ]
         rows.append([f"{name}: {workload.about}", str(workload.batch), _number(own), *cells])
     titles = ["workload", "batch in training", f"lamella, {unit}", *(f"times {PEERS[peer].title}" for peer in peers)]
     return table(titles, rows)

@@ -66,7 +66,7 @@ def test_a_pair_takes_turns_and_makes_a_page(tmp_path: Path) -> None:
     assert found["start"]["lamella"]["parameters"] == found["start"]["jax-by-hand"]["parameters"]
     found["second start"] = found["start"]
     machine = {"cpu": "one", "cores": 1, "system": "a system", "python": "3"}
-    kept = {"machine": machine, "pairs": [{**found, "date": "2026-01-01"}]}
+    kept = {"machine": machine, "pairs": [{**found, "date": "2026-01-01", "effort": [0.001, 2]}]}
     page.write(tmp_path / "speed.md", json.loads(json.dumps(kept)))
     lines = (tmp_path / "speed.md").read_text().splitlines()
     assert sum(line.startswith("| tabular_mlp") for line in lines) == 6
