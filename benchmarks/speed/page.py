@@ -32,9 +32,9 @@ anew and writes this page; `make bench WORKLOAD=mnist_convnet PEER=torch` measur
 on {cpu}, {cores} cores, {system},
 Python {python}, with
 {versions}.
-Meanwhile other programs kept {busy} cores busy (median over the pairs; at most {busiest}). A ratio with a star was taken
-while others kept more than {most} cores busy: it may be far off, above all for torch, whose threads wait for each other
-at every operation.
+Meanwhile other programs kept {busy} cores busy (median over the pairs; at most {busiest}). A ratio with a star was
+taken while others kept more than {most} cores busy: it may be far off, above all for torch, whose threads wait for each
+other at every operation.
 
 ## How it is measured
 
