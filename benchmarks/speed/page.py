@@ -41,8 +41,8 @@ other at every operation.
 - Ten workloads with synthetic data of the usual shapes, in NumPy on the host; Adam; the batch sizes stand below.
 - Each peer through its ordinary loop: `fit` and `predict` for lamella and Keras, which read one definition; slices of
   shuffled arrays, one compiled and donated step where there is a compiler, for the others. The models have equal
-  numbers of parameters (torch's LSTMs have a second bias besides, the GRUs of Flax and
-  Equinox a bias less).
+  numbers of parameters (torch's LSTMs have a second bias besides, the GRUs of Flax
+  and Equinox a bias less).
 - lamella and one peer are two processes that take turns, slice by slice, on the same samples; only one works at a
   time. A slice is as much of an epoch as the slower of the two does in about {slice} s. Figures are medians of the
   rounds. A ratio is the median of the rounds' ratios.
@@ -50,6 +50,19 @@ other at every operation.
   (`OMP_WAIT_POLICY=PASSIVE`). Where they spin, another program on the machine costs torch up to a factor of ten.
 - First steps are those of a fresh process with empty caches: the model is made, and one step is done. The second start
   has what the first one left in its caches.
+
+The models of lamella and Keras come from one function:
+
+```python
+import lamella
+from benchmarks.speed.definition import build
+
+print(build(lamella, "tabular_mlp").count_params())
+```
+
+```text
+6337
+```
 """
 
 
