@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 CHECKED := $(wildcard src tests benchmarks examples)
 
-.PHONY: help demo test lint types bench docs
+.PHONY: help demo test lint types bench costs docs
 # two installers in one environment would tread on each other
 .NOTPARALLEL:
 
@@ -15,7 +15,8 @@ help:
 	@echo "make test    all tests, doctests included"
 	@echo "make lint    ruff: rules and format"
 	@echo "make types   mypy, strict"
-	@echo "make bench   what lamella costs: calls, proofs, gradients by sample, memory"
+	@echo "make bench   lamella beside its peers, which it installs; one pair: WORKLOAD=mnist_convnet PEER=torch"
+	@echo "make costs   what lamella costs: calls, proofs, gradients by sample, memory; single operations"
 	@echo "make docs    run every code block of the documentation"
 
 demo: $(VENV)/.installed-demo
@@ -31,7 +32,16 @@ lint: $(VENV)/.installed-dev
 types: $(VENV)/.installed-dev
 	$(BIN)/mypy
 
-bench: $(VENV)/.installed-test
+# all of them write the page anew; a choice only prints
+bench: $(VENV)/.installed-peers
+ifeq ($(WORKLOAD)$(PEER),)
+	$(BIN)/python -m benchmarks.speed --json benchmarks/speed.json --page docs/speed.md
+else
+	$(BIN)/python -m benchmarks.speed $(if $(WORKLOAD),--workload $(WORKLOAD)) $(if $(PEER),--peer $(PEER))
+endif
+
+costs: $(VENV)/.installed-test
+	$(BIN)/python benchmarks/kernels.py
 	$(BIN)/python benchmarks/overhead.py
 	$(BIN)/python benchmarks/per_sample.py
 	$(BIN)/python benchmarks/batch.py

@@ -26,14 +26,18 @@ def seconds(call: Callable[[], Any], calls: int = 1) -> float:
 
 
 def in_turns(
-    calls: dict[str, Callable[[], Any]], count: int = 1, rounds: int = 15, unit: float = 1e3
+    calls: dict[str, Callable[[], Any]], count: int = 1, rounds: int = 15, unit: float = 1e3, rest: float = 0
 ) -> dict[str, float]:
-    """Return the median of each in milliseconds, the calls taken in turns so that a slow moment meets all of them."""
+    """Return the median of each in milliseconds, the calls taken in turns so that a slow moment meets all of them.
+
+    `rest` is the time in seconds between two turns.
+    """
     for call in calls.values():
         seconds(call)
     taken: dict[str, list[float]] = {name: [] for name in calls}
     for _ in range(rounds):
         for name, call in calls.items():
+            time.sleep(rest)
             taken[name].append(seconds(call, count) * unit)
     return {name: statistics.median(values) for name, values in taken.items()}
 
