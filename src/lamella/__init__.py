@@ -21,6 +21,7 @@ from lamella import (
 from lamella.core.dtypes import DTypePolicy
 from lamella.core.naming import forget_names as clear_session
 from lamella.core.seeds import SeedGenerator
+from lamella.core.startup import prepare_process
 from lamella.core.variable import Variable, jit
 from lamella.graph.tensor import SymbolicTensor
 from lamella.initializers import Initializer
@@ -31,6 +32,9 @@ from lamella.models import Functional, Model, Sequential
 from lamella.optimizers import Optimizer
 from lamella.regularizers import Regularizer
 from lamella.tools.explaining.explain import explain
+
+prepare_process()
+del prepare_process
 
 KerasTensor = SymbolicTensor
 __version__ = "0.1.0"

@@ -1,0 +1,57 @@
+"""What lamella sets for the whole process, once, when it is imported; each can be switched off.
+
+- Memory that a program has freed stays with the process for the next program (`LAMELLA_KEEP_MEMORY=0` leaves it to the
+  C library). By its defaults glibc gives every large buffer back to the system at once, and takes it page by page the
+  next time, which costs up to half of the time of a program that moves much memory. The process keeps its peak.
+- Compiled programs are kept in the user's cache folder for the next run of the same program
+  (`JAX_ENABLE_COMPILATION_CACHE=false` switches that off, `JAX_COMPILATION_CACHE_DIR` puts them elsewhere).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import sys
+from pathlib import Path
+
+import jax
+
+# glibc's names for the numbers that its mallopt takes
+_TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8
+_LARGE = 1 << 30
+# Programs that compile faster than this, in seconds, are not worth a file; the folder's bytes, the oldest go first.
+_WORTH_KEEPING, _MOST_KEPT = 0.2, 1 << 30
+
+
+def keep_freed_memory() -> bool:
+    """Tell glibc to keep freed memory, for all threads in one arena; return whether there is a glibc to tell."""
+    if not sys.platform.startswith("linux") or os.environ.get("LAMELLA_KEEP_MEMORY") == "0":
+        return False
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is None:
+        return False
+    # XLA's threads would otherwise have arenas of their own, which cannot hold a large buffer at all.
+    settings = {_ARENA_MAX: 1, _MMAP_THRESHOLD: _LARGE, _TRIM_THRESHOLD: _LARGE}
+    return all([mallopt(name, value) for name, value in settings.items()])
+
+
+def keep_compiled_programs() -> Path | None:
+    """Let JAX keep compiled programs in the user's cache folder and return it; None where it was told what to do."""
+    if jax.config.values["jax_compilation_cache_dir"] is not None:
+        return None
+    home = Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"))
+    folder = home / "lamella" / "programs"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return None
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+    jax.config.update("jax_compilation_cache_max_size", _MOST_KEPT)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", _WORTH_KEEPING)
+    return folder
+
+
+def prepare_process() -> None:
+    """Do both."""
+    keep_freed_memory()
+    keep_compiled_programs()
