@@ -98,6 +98,11 @@ def _plus(product: Any, bias: Any) -> Any:
     return product if bias is None else product + bias
 
 
+def _product(x: Any, kernel: Any) -> Any:
+    """x @ kernel as one of matrices: its transpose then takes the gradients of all steps as they lie, uncopied."""
+    return (x.reshape(-1, x.shape[-1]) @ kernel).reshape(*x.shape[:-1], kernel.shape[-1])
+
+
 def _held(keep: Any, new: States, old: States) -> States:
     return new if keep is None else tuple(jnp.where(keep[:, None], n, o) for n, o in zip(new, old, strict=True))
 
@@ -135,8 +140,9 @@ def _run_jvp(rule: Rule, reverse: bool, primals: Any, tangents: Any) -> Any:
     after, (outputs, coefficients) = _loop(rule, reverse, x, states, weights, keep)
     first = states[0][None]
     before = jnp.concatenate([outputs[1:], first] if reverse else [first, outputs[:-1]])
-    from_inputs = _plus(x_dot @ weights.kernel + x @ dot.kernel, dot.bias)
-    joined = rule.joined(coefficients, from_inputs, _plus(before @ dot.recurrent_kernel, dot.recurrent_bias))
+    from_inputs = _plus(x_dot @ weights.kernel + _product(x, dot.kernel), dot.bias)
+    from_states = _plus(_product(before, dot.recurrent_kernel), dot.recurrent_bias)
+    joined = rule.joined(coefficients, from_inputs, from_states)
     # Behind the barrier the kernel is transposed once, not at every step of the backward pass.
     turned = lax.optimization_barrier(weights.recurrent_kernel.T)
 
