@@ -13,8 +13,11 @@ from lamella.kernels.pad import crop, upsample, zero_pad
 from lamella.kernels.platform import loops_well, uncounted_bytes
 from lamella.kernels.pool import average_pool, global_average_pool, global_max_pool, max_pool
 from lamella.kernels.recur import gru_step, lstm_step, scan_steps, simple_rnn_step
+from lamella.kernels.sequence import Weights as RecurrentWeights
+from lamella.kernels.sequence import gru, lstm, simple_rnn
 
 __all__ = [
+    "RecurrentWeights",
     "attention",
     "average_pool",
     "batch_norm",
@@ -26,13 +29,16 @@ __all__ = [
     "embed",
     "global_average_pool",
     "global_max_pool",
+    "gru",
     "gru_step",
     "layer_norm",
     "loops_well",
+    "lstm",
     "lstm_step",
     "max_pool",
     "scan_steps",
     "sigmoid_cross_entropy",
+    "simple_rnn",
     "simple_rnn_step",
     "softmax_cross_entropy",
     "sparse_softmax_cross_entropy",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, ClassVar
 
 import jax.numpy as jnp
@@ -13,7 +14,7 @@ from lamella.core.variable import Variable
 from lamella.layers.dropout import check_rate
 from lamella.layers.layer import Layer
 from lamella.ops import random
-from lamella.parts.activations import Activation
+from lamella.parts.activations import Activation, sigmoid, tanh
 from lamella.parts.constraints import ConstraintLike
 from lamella.parts.initializers import InitializerLike
 from lamella.parts.regularizers import RegularizerLike
@@ -163,6 +164,14 @@ class Cell(Layer):
         """Go one step on from the states; `noise` multiplies the state in products."""
         raise NotImplementedError
 
+    def _weights(self) -> kernels.RecurrentWeights:
+        biases = [] if self.bias is None else self.bias.value.reshape(-1, self.bias.shape[-1])
+        return kernels.RecurrentWeights(self.kernel.value, self.recurrent_kernel.value, *biases)
+
+    def whole(self) -> Any:
+        """Return the kernel that takes a whole sequence at once, given its weights, or None if only steps will do."""
+        return None
+
     def call(self, inputs: Any, states: Any, training: Any = False) -> Any:
         states = list(states) if isinstance(states, list | tuple) else [states]
         noise = self.recurrent_noise(states[0], training)
@@ -170,6 +179,11 @@ class Cell(Layer):
 
     def __getattr__(self, name: str) -> Any:
         return gate_view(self, name)
+
+
+def _steps_as(cell: Cell, known: type[Cell]) -> bool:
+    """Tell whether a cell, perhaps of a subclass, has the step and the projection of a class of ours."""
+    return type(cell).step is known.step and type(cell).project is known.project
 
 
 def gate_view(cell: Cell, name: str) -> Any:
@@ -193,6 +207,12 @@ class SimpleRNNCell(Cell, SimpleRNNArguments):
         h = states[0] if noise is None else states[0] * noise
         h = kernels.simple_rnn_step(projected, h, self.recurrent_kernel.value, self.activation)
         return h, [h]
+
+    def whole(self) -> Any:
+        """With the standard activation."""
+        if self.activation is not tanh or not _steps_as(self, SimpleRNNCell):
+            return None
+        return partial(kernels.simple_rnn, weights=self._weights())
 
 
 class LSTMCell(Cell, LSTMArguments):
@@ -229,6 +249,12 @@ class LSTMCell(Cell, LSTMArguments):
         )
         return h, [h, c]
 
+    def whole(self) -> Any:
+        """With the standard activations."""
+        if (self.activation, self.recurrent_activation) != (tanh, sigmoid) or not _steps_as(self, LSTMCell):
+            return None
+        return partial(kernels.lstm, weights=self._weights())
+
 
 class GRUCell(Cell, GRUArguments):
     """One step of a GRU: (batch, features), [(batch, units)] -> the same of (batch, units).
@@ -260,3 +286,10 @@ class GRUCell(Cell, GRUArguments):
             None if noise is None else states[0] * noise,
         )
         return h, [h]
+
+    def whole(self) -> Any:
+        """With the standard activations and the reset after the product."""
+        standard = self.reset_after and (self.activation, self.recurrent_activation) == (tanh, sigmoid)
+        if not standard or not _steps_as(self, GRUCell):
+            return None
+        return partial(kernels.gru, weights=self._weights())

@@ -109,15 +109,18 @@ class Recurrence(Layer):
         """Run the cell over time; a known cell takes the products of all inputs before the loop."""
         cell = self.cell
         if isinstance(cell, Cell) and type(cell).call is Cell.call:
-            projected = cell.project(cell.dropped(sequences, training))
+            sequences = cell.dropped(sequences, training)
             noise = cell.recurrent_noise(states[0], training)
+            whole = cell.whole() if noise is None else None
+            how = {"go_backwards": self.go_backwards, "zero_output_for_mask": self.zero_output_for_mask}
+            if whole is not None:
+                return whole(sequences, states, mask=mask, **how)  # type: ignore[no-any-return]
             return kernels.scan_steps(
                 lambda x, now: cell.step(x, now, noise),
-                projected,
+                cell.project(sequences),
                 states,
                 mask,
-                self.go_backwards,
-                self.zero_output_for_mask,
+                **how,
             )
 
         def run(pure_of: Any, values: list[Any]) -> tuple[list[Any], Any]:
