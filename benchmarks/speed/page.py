@@ -24,7 +24,8 @@ Pairs = dict[tuple[str, str], dict[str, Any]]
 HEAD = """# Speed
 
 How fast lamella trains and predicts beside its peers, on one machine without an accelerator. `make bench` measures it
-anew and writes this page; `make bench WORKLOAD=mnist_convnet PEER=torch` measures one pair. The figures below are of
+anew and writes this page; `make bench WORKLOAD=mnist_convnet PEER=torch` measures one pair. [How the kernels
+work](kernels.md) explains where the speed comes from, and where it ends. The figures below are of
 {dates}, by
 
     {command}

@@ -1,10 +1,12 @@
-"""Process-wide settings, under Keras's names, and the strictness of masks."""
+"""Process-wide settings, under Keras's names, the strictness of masks and the form of convolutions."""
 
 from lamella.core.dtypes import dtype_policy, set_dtype_policy
 from lamella.core.settings import (
+    conv_algorithm,
     epsilon,
     floatx,
     image_data_format,
+    set_conv_algorithm,
     set_epsilon,
     set_floatx,
     set_image_data_format,
@@ -13,10 +15,12 @@ from lamella.core.settings import (
 )
 
 __all__ = [
+    "conv_algorithm",
     "dtype_policy",
     "epsilon",
     "floatx",
     "image_data_format",
+    "set_conv_algorithm",
     "set_dtype_policy",
     "set_epsilon",
     "set_floatx",

@@ -229,3 +229,20 @@ def test_the_proof_knows_all_three(name: str) -> None:
     assert lamella.batch.check(by_kernel, shape).verdict == "mixes"
     one = lamella.batch.per_sample(lambda x: by_kernel(x[None]))
     assert lamella.batch.check(one, shape).verdict == "independent"
+
+
+def test_the_plain_form_can_be_asked_for() -> None:
+    layer = lamella.layers.Conv2D(32, 3)
+    x = jnp.asarray(DRAW.normal(size=(2, 8, 8, 32)), "float32")
+    fast, kernel = layer(x), layer.kernel.value
+    options: Any = {"strides": (1, 1), "padding": "valid", "data_format": "channels_last", "dilation_rate": (1, 1)}
+    try:
+        lamella.config.set_conv_algorithm("plain")
+        assert lamella.config.conv_algorithm() == "plain"
+        program = jax.jit(lambda x: kernels.convolve(x, kernel, **options)).lower(x).as_text()
+        assert "stablehlo.convolution" in program
+        agree(layer(x), fast)
+    finally:
+        lamella.config.set_conv_algorithm("auto")
+    with pytest.raises(lamella.errors.ArgumentError, match="auto"):
+        lamella.config.set_conv_algorithm("winograd")

@@ -1,8 +1,10 @@
-"""Process-wide defaults that Keras keeps in `keras.config`: float type, epsilon, image layout, strictness."""
+"""Process-wide defaults: those of `keras.config`, the strictness of masks, the form of convolutions."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+
+import jax
 
 from lamella.core.errors import ArgumentError, did_you_mean
 
@@ -15,6 +17,7 @@ class Settings:
     epsilon: float = 1e-7
     image_data_format: str = "channels_last"
     strict_masks: bool = False
+    conv_algorithm: str = "auto"
 
 
 settings = Settings()
@@ -58,6 +61,20 @@ def strict_masks() -> bool:
 def set_strict_masks(value: bool) -> None:
     """Make a mask that a layer would drop an error (True) or a warning (False)."""
     settings.strict_masks = value
+
+
+def conv_algorithm() -> str:
+    """Return how convolutions are computed: "auto" or "plain"."""
+    return settings.conv_algorithm
+
+
+def set_conv_algorithm(value: str) -> None:
+    """Compute convolutions in the form that is fastest for their shape ("auto"), or always in XLA's own ("plain").
+
+    Programs compiled so far are compiled anew.
+    """
+    settings.conv_algorithm = one_of("conv_algorithm", value, ("auto", "plain"))
+    jax.clear_caches()
 
 
 def standardize_data_format(data_format: str | None) -> str:

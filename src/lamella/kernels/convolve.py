@@ -9,7 +9,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from lamella.kernels.convolution import conv_input_gradient_p, conv_p
+from lamella.core.settings import conv_algorithm
+from lamella.kernels.convolution import conv_input_gradient_p, conv_p, plain, plain_input_gradient
 from lamella.kernels.windows import Windows
 
 
@@ -32,7 +33,11 @@ def convolve(
     taps = tuple(kernel.shape[:-2])
     pads = _pads(images.shape[1:-1], taps, strides, dilation_rate, padding)
     windows = Windows(tuple(images.shape[1:-1]), taps, strides, pads, dilation_rate, groups)
-    out = conv_p.bind(images, kernel.astype(x.dtype), windows=windows, mapped=False)
+    kernel = kernel.astype(x.dtype)
+    if conv_algorithm() == "plain":
+        out = plain(images, kernel, windows)
+    else:
+        out = conv_p.bind(images, kernel, windows=windows, mapped=False)
     return jnp.moveaxis(out, -1, 1) if first else out
 
 
@@ -60,7 +65,11 @@ def convolve_transposed(
         )
     )
     windows = Windows(sizes, taps, strides, cut, dilation_rate)
-    out = conv_input_gradient_p.bind(images, kernel.astype(x.dtype), windows=windows, mapped=False)
+    kernel = kernel.astype(x.dtype)
+    if conv_algorithm() == "plain":
+        out = plain_input_gradient(images, kernel, windows)
+    else:
+        out = conv_input_gradient_p.bind(images, kernel, windows=windows, mapped=False)
     return jnp.moveaxis(out, -1, 1) if first else out
 
 
