@@ -356,8 +356,8 @@ def test_open_axes_are_taken_to_have_a_size_and_the_text_says_so() -> None:
         (layers.Dense(3, use_bias=False, activation="tanh"), (5,), 2 * 5 * 3 + 3),
         (layers.Conv2D(6, 3), (8, 9, 4), 6 * 7 * 6 * (2 * 3 * 3 * 4 + 1)),
         (layers.Conv2D(6, 3, groups=2, padding="same"), (8, 9, 4), 8 * 9 * 6 * (2 * 3 * 3 * 2 + 1)),
-        # the gates' products and sums, three sigmoids, two hyperbolic tangents, three products, a sum
-        (layers.LSTM(4), (10, 5), 10 * (2 * 5 * 16 + 16 + 2 * 4 * 16 + 16 + (3 + 2 + 3 + 1) * 4)),
+        # the gates' products and sums; scaled, a hyperbolic tangent, scaled, shifted; three products, a sum, a tangent
+        (layers.LSTM(4), (10, 5), 10 * (2 * 5 * 16 + 16 + 2 * 4 * 16 + 16 + 4 * 16 + (3 + 1 + 1) * 4)),
         (layers.MaxPooling2D(2), (8, 8, 3), 4 * 4 * 3 * 3),
         (layers.Flatten(), (8, 8, 3), 0),
     ],

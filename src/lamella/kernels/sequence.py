@@ -108,9 +108,9 @@ def _held(keep: Any, new: States, old: States) -> States:
 
 
 def _loop(
-    rule: Rule, reverse: bool, x: Any, states: States, weights: Weights, keep: Any
+    rule: Rule, reverse: bool, x: Any, states: States, weights: Weights, keep: Any, linear: bool
 ) -> tuple[States, tuple[Any, States]]:
-    """Return the last states, every step's output and every step's coefficients; x and keep are time-major."""
+    """Return the last states, every step's output and, if `linear`, its coefficients; x and keep are time-major."""
     in_loop = isinstance(x.shape[1], int) and x.shape[1] >= _FULL_BATCH
 
     def project(x: Any) -> Any:
@@ -122,14 +122,14 @@ def _loop(
         hs = _plus(states[0] @ weights.recurrent_kernel, weights.recurrent_bias)
         new, coefficients = rule.step(xs, hs, states)
         new = _held(keep, new, states)
-        return new, (new[0], coefficients)
+        return new, (new[0], coefficients if linear else ())
 
     return lax.scan(step, states, (x if in_loop else project(x), keep), reverse=reverse)
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(0, 1))
 def _run(rule: Rule, reverse: bool, x: Any, states: States, weights: Weights, keep: Any) -> tuple[Any, States]:
-    after, (outputs, _) = _loop(rule, reverse, x, states, weights, keep)
+    after, (outputs, _) = _loop(rule, reverse, x, states, weights, keep, linear=False)
     return outputs, after
 
 
@@ -137,7 +137,7 @@ def _run(rule: Rule, reverse: bool, x: Any, states: States, weights: Weights, ke
 def _run_jvp(rule: Rule, reverse: bool, primals: Any, tangents: Any) -> Any:
     """The linear map of each step, in a loop; the changes of inputs and weights join it from products for all steps."""
     (x, states, weights, keep), (x_dot, states_dot, dot, _) = primals, tangents
-    after, (outputs, coefficients) = _loop(rule, reverse, x, states, weights, keep)
+    after, (outputs, coefficients) = _loop(rule, reverse, x, states, weights, keep, linear=True)
     first = states[0][None]
     before = jnp.concatenate([outputs[1:], first] if reverse else [first, outputs[:-1]])
     from_inputs = _plus(x_dot @ weights.kernel + _product(x, dot.kernel), dot.bias)

@@ -71,17 +71,26 @@ def count(jaxpr: Any) -> Count:
     """Count a program's operations; a product of two numbers that is added to a sum is two.
 
     Sums and other reductions count one for each number that goes in, everything else that computes one for each
-    number that comes out, whatever it costs a processor; moving numbers counts nothing. A scan counts as often as it
-    runs, a branch as its most expensive side.
+    number that comes out, whatever it costs a processor; moving numbers counts nothing, and so does what nothing uses.
+    A scan counts as often as it runs, a branch as its most expensive side.
 
     >>> import jax, jax.numpy as jnp
     >>> count(jax.make_jaxpr(lambda x, y: x @ y + 1)(jnp.ones((2, 3)), jnp.ones((3, 4)))).flops
     56
     """
     total = Count()
-    for eqn in getattr(jaxpr, "jaxpr", jaxpr).eqns:
+    for eqn in _used(getattr(jaxpr, "jaxpr", jaxpr)):
         total.add(_equation(eqn))
     return total
+
+
+def _used(jaxpr: Any) -> Iterator[Any]:
+    """The equations that a result or an effect needs, the last first."""
+    needed = {id(variable) for variable in jaxpr.outvars}
+    for eqn in reversed(jaxpr.eqns):
+        if eqn.effects or any(id(variable) in needed for variable in eqn.outvars):
+            needed.update(id(variable) for variable in eqn.invars)
+            yield eqn
 
 
 def _equation(eqn: Any) -> Count:
