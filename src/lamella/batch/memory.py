@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from html import escape
 from typing import Any
 
+from jax.core import ShapedArray
+from jax.extend.core import jaxprs_in_params
+
 from lamella import kernels
 from lamella.core.errors import MemoryLimitError
 from lamella.core.memory import in_words
@@ -24,6 +27,17 @@ def program_bytes(program: Any, *arguments: Any) -> int:
     found = traced.lower().compile().memory_analysis()
     counted = found.argument_size_in_bytes + found.output_size_in_bytes + found.temp_size_in_bytes
     return int(counted - found.alias_size_in_bytes + kernels.uncounted_bytes(traced.jaxpr))
+
+
+def made_bytes(jaxpr: Any) -> int:
+    """Return the bytes of all arrays that a program makes; of a loop, those that it answers."""
+    loops = ("scan", "while")
+    total = 0
+    for equation in jaxpr.eqns:
+        inner = [] if equation.primitive.name in loops else list(jaxprs_in_params(equation.params))
+        made = [variable.aval for variable in equation.outvars if isinstance(variable.aval, ShapedArray)]
+        total += sum(map(made_bytes, inner)) if inner else sum(a.size * a.dtype.itemsize for a in made)
+    return total
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,7 @@ class SeedGenerator:
     def next(self) -> jax.Array:
         """Return a key, (2,) uint32, and move on; inside code for one sample, each sample has its own."""
         key: jax.Array = self.state.value
-        self.state.assign(key + jnp.array([0, 1], "uint32"))
+        self.state.assign(key + np.array([0, 1], "uint32"))
         return own_key(key)
 
     def get_config(self) -> dict[str, Any]:
@@ -69,7 +69,7 @@ def draw_key(seed: int | SeedGenerator | jax.Array | None) -> jax.Array:
     if isinstance(seed, jax.Array):
         return seed
     if isinstance(seed, int):
-        return own_key(jnp.array([seed & 0xFFFFFFFF, 0], "uint32"))
+        return own_key(jnp.asarray(np.array([seed & 0xFFFFFFFF, 0], "uint32")))
     if seed is None:
         if not _global:
             _global.append(SeedGenerator())

@@ -79,7 +79,7 @@ class Variable(ArrayLike):
 
     def assign(self, value: Any) -> None:
         """Give the variable a new value of the same shape; inside a pure call only the frame sees it."""
-        array = jnp.asarray(value, self.dtype)
+        array = _as_array(value, self.dtype)
         if array.shape != self.shape:
             raise ShapeError(
                 f"The variable {self.path!r} has shape {self.shape}; the value assigned has {array.shape}."
@@ -148,9 +148,18 @@ class Variable(ArrayLike):
 jax.tree_util.register_pytree_node(Variable, lambda v: ((v.value,), None), lambda _, values: values[0])
 
 
+def _as_array(value: Any, dtype: Any) -> jax.Array:
+    # Without a conversion on the host, and a dtype, JAX would compile one.
+    if dtype is not None and isinstance(value, bool | int | float):
+        value = np.asarray(value, dtype)
+    if dtype is None and isinstance(value, np.ndarray):
+        dtype = jax.dtypes.canonicalize_dtype(value.dtype)
+    return jnp.asarray(value, dtype)
+
+
 def _first_value(initializer: Any, shape: Sequence[int] | None, dtype: Any, name: str) -> jax.Array:
     if not callable(initializer):
-        return jnp.asarray(initializer, None if dtype is None else standardize_dtype(dtype))
+        return _as_array(initializer, None if dtype is None else standardize_dtype(dtype))
     dims = tuple(int(dim) for dim in shape or ())
     if _abstract.get():
         return jnp.zeros(dims, standardize_dtype(dtype))

@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any, ClassVar
 
 import jax.numpy as jnp
+import numpy as np
 
 from lamella import kernels
 from lamella.core.errors import ArgumentError
@@ -235,9 +236,8 @@ class LSTMCell(Cell, LSTMArguments):
             return given
 
         def forgetting_nothing(shape: Any, dtype: Any = None) -> Any:
-            ones = jnp.ones((self.units,), dtype)
-            parts = [given((self.units,), dtype=dtype), ones, given((2 * self.units,), dtype=dtype)]
-            return jnp.concatenate(parts)
+            first, rest = (np.asarray(given((size,), dtype=dtype)) for size in (self.units, 2 * self.units))
+            return jnp.asarray(np.concatenate([first, np.ones_like(first), rest]), dtype)
 
         return forgetting_nothing
 

@@ -10,6 +10,7 @@ from lamella import kernels
 from lamella.core.config import fields_of
 from lamella.core.errors import ArgumentError, ShapeError
 from lamella.core.structure import leaves_of
+from lamella.core.values import full
 from lamella.core.variable import Variable
 from lamella.layers.cells import (
     Cell,
@@ -80,7 +81,7 @@ class Recurrence(Layer):
     def reset_state(self) -> None:
         """Set the states that are carried from batch to batch back to zero."""
         for variable in self._kept.variables if self._kept else ():
-            variable.assign(jnp.zeros(variable.shape, variable.dtype))
+            variable.assign(full(variable.shape, variable.dtype, 0))
 
     reset_states = reset_state
 

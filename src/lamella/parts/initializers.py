@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from lamella.core import values
 from lamella.core.config import Configurable, Convert, custom_object_scope, generic_init, serialize
 from lamella.core.dtypes import standardize_dtype
 from lamella.core.errors import ArgumentError, ShapeError
@@ -86,7 +87,7 @@ class Zeros(Initializer):
     """All 0."""
 
     def __call__(self, shape: Any, dtype: Any = None) -> Any:
-        return jnp.zeros(shape, standardize_dtype(dtype))
+        return values.full(shape, standardize_dtype(dtype), 0)
 
 
 @initializers.register("ones", "one")
@@ -94,7 +95,7 @@ class Ones(Initializer):
     """All 1."""
 
     def __call__(self, shape: Any, dtype: Any = None) -> Any:
-        return jnp.ones(shape, standardize_dtype(dtype))
+        return values.full(shape, standardize_dtype(dtype), 1)
 
 
 @initializers.register("constant")
@@ -104,7 +105,7 @@ class Constant(Initializer):
     value: Any = 0.0
 
     def __call__(self, shape: Any, dtype: Any = None) -> Any:
-        return jnp.broadcast_to(jnp.asarray(self.value, standardize_dtype(dtype)), shape)
+        return values.full(shape, standardize_dtype(dtype), self.value)
 
 
 @initializers.register("identity", "IdentityInitializer")
@@ -142,14 +143,13 @@ class RandomInitializer(Initializer):
         self._source = make_default_seed() if self.seed is None else self.seed
 
     def _normal(self, shape: Any, dtype: Any, mean: float, stddev: float) -> Any:
-        return jax.random.normal(draw_key(self._source), shape, standardize_dtype(dtype)) * stddev + mean
+        return values.normal(draw_key(self._source), shape, standardize_dtype(dtype), mean, stddev)
 
     def _cut_normal(self, shape: Any, dtype: Any, mean: float, stddev: float) -> Any:
-        drawn = jax.random.truncated_normal(draw_key(self._source), -2.0, 2.0, shape, standardize_dtype(dtype))
-        return drawn * stddev + mean
+        return values.truncated_normal(draw_key(self._source), shape, standardize_dtype(dtype), mean, stddev)
 
     def _uniform(self, shape: Any, dtype: Any, low: float, high: float) -> Any:
-        return jax.random.uniform(draw_key(self._source), shape, standardize_dtype(dtype), low, high)
+        return values.uniform(draw_key(self._source), shape, standardize_dtype(dtype), low, high)
 
 
 @initializers.register("random_normal", "normal")
@@ -340,9 +340,9 @@ class Orthogonal(RandomInitializer):
             raise ShapeError(f"Orthogonal needs at least two axes; the shape is {tuple(shape)}.")
         rows, columns = math.prod(shape[:-1]), shape[-1]
         drawn = self._normal((max(rows, columns), min(rows, columns)), dtype, 0.0, 1.0)
-        q, r = jnp.linalg.qr(drawn)
-        q = q * jnp.sign(jnp.diag(r))  # without the signs the draw would not be uniform
-        return self.gain * jnp.reshape(q if rows >= columns else q.T, shape)
+        q, r = np.linalg.qr(np.asarray(drawn, jnp.promote_types(drawn.dtype, "float32")))
+        q = q * np.sign(np.diag(r))  # without the signs the draw would not be uniform
+        return jnp.asarray(self.gain * np.reshape(q if rows >= columns else q.T, shape), drawn.dtype)
 
 
 IdentityInitializer, OrthogonalInitializer = Identity, Orthogonal
@@ -365,11 +365,11 @@ def get(identifier: Any) -> Any:
     return find(identifier, initializers, "keras.initializers")
 
 
-def _given(values: Any) -> Any:
+def _given(array: Any) -> Any:
     def initialize(shape: Any, dtype: Any = None) -> Any:
-        if tuple(shape) != tuple(values.shape):
-            raise ShapeError(f"The weight has shape {tuple(shape)}; the values given for it {tuple(values.shape)}.")
-        return jnp.asarray(values, standardize_dtype(dtype))
+        if tuple(shape) != tuple(array.shape):
+            raise ShapeError(f"The weight has shape {tuple(shape)}; the values given for it {tuple(array.shape)}.")
+        return jnp.asarray(array, standardize_dtype(dtype))
 
     return initialize
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, ClassVar, Self
 
 import jax.numpy as jnp
+import numpy as np
 
 from lamella.core.config import Configurable, generic_init
 from lamella.core.dtypes import get_policy
@@ -96,7 +97,7 @@ class Metric(Configurable):
     def reset_state(self) -> None:
         """Forget everything taken in."""
         for variable in self.variables:
-            variable.assign(jnp.zeros(variable.shape, variable.dtype))
+            variable.assign(np.zeros(variable.shape, variable.dtype))
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Take a batch in and return the value so far."""

@@ -13,6 +13,7 @@ from lamella.core.config import Configurable, deserialize, serialize
 from lamella.core.errors import ArgumentError
 from lamella.core.naming import automatic_name
 from lamella.core.registry import Registry
+from lamella.core.values import full
 from lamella.core.variable import Variable
 
 optimizers = Registry("optimizer")
@@ -60,7 +61,7 @@ class Optimizer(Configurable):
 
     def first(self, slot: str, value: jax.Array) -> jax.Array:
         """Return a slot's first value for a variable."""
-        return jnp.zeros_like(value)
+        return full(value.shape, value.dtype.name, 0)
 
     def rule(self, g: Any, slots: Slots, rate: Any, step: Any) -> tuple[Any, Slots]:
         """Return what is added to a variable, and the new slots, for its gradient; steps count from 1."""
@@ -264,7 +265,7 @@ class Nadam(Optimizer):
 
     def first(self, slot: str, value: jax.Array) -> jax.Array:
         """The product of all momenta so far starts at one."""
-        return jnp.ones((), value.dtype) if slot == "product" else jnp.zeros_like(value)
+        return full((), value.dtype.name, 1) if slot == "product" else super().first(slot, value)
 
     def rule(self, g: Any, slots: Slots, rate: Any, step: Any) -> tuple[Any, Slots]:
         """The momentum itself follows a schedule of the step."""
@@ -321,7 +322,7 @@ class Adagrad(Optimizer):
 
     def first(self, slot: str, value: jax.Array) -> jax.Array:
         """Return the first value of the sum of squares."""
-        return jnp.full_like(value, self.initial_accumulator_value)
+        return full(value.shape, value.dtype.name, self.initial_accumulator_value)
 
     def rule(self, g: Any, slots: Slots, rate: Any, step: Any) -> tuple[Any, Slots]:
         """Return the update and the new slots."""

@@ -11,7 +11,11 @@ from lamella.core.errors import ArgumentError
 from lamella.core.settings import one_of
 
 Logs = dict[str, float]
-_PER_BATCH = ("on_train_batch_begin", "on_train_batch_end", "on_batch_begin", "on_batch_end")
+_PER_BATCH = {
+    "train": ("on_train_batch_begin", "on_train_batch_end", "on_batch_begin", "on_batch_end"),
+    "test": ("on_test_batch_begin", "on_test_batch_end"),
+    "predict": ("on_predict_batch_begin", "on_predict_batch_end"),
+}
 
 
 class Callback:
@@ -104,10 +108,9 @@ class CallbackList:
             callback.set_model(model)
             callback.set_params(params)
 
-    @property
-    def per_batch(self) -> bool:
-        """Whether any callback wants to see every batch."""
-        return any(_wants_batches(callback) for callback in self.callbacks)
+    def per_batch(self, mode: str) -> bool:
+        """Tell whether any callback wants to see every batch of "train", "test" or "predict"."""
+        return any(_wants(callback, _PER_BATCH[mode]) for callback in self.callbacks)
 
     def __call__(self, event: str, *args: Any) -> None:
         """Call a method of each callback, by name: `callbacks("on_epoch_end", 0, logs)`."""
@@ -115,10 +118,10 @@ class CallbackList:
             getattr(callback, event)(*args)
 
 
-def _wants_batches(callback: Any) -> bool:
+def _wants(callback: Any, events: tuple[str, ...]) -> bool:
     if isinstance(callback, LambdaCallback):
-        return any(getattr(callback, event, None) in callback.given for event in _PER_BATCH)
-    return any(getattr(type(callback), name, None) is not getattr(Callback, name) for name in _PER_BATCH)
+        return any(getattr(callback, event, None) in callback.given for event in events)
+    return any(getattr(type(callback), event, None) is not getattr(Callback, event) for event in events)
 
 
 class History(Callback):

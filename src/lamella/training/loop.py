@@ -125,16 +125,17 @@ def _pass(compiled: Compiled, steps: Steps, data: Data, events: CallbackList, pr
     batch = 0
     most = compiled.steps_per_execution or (_STEPS_A_CALL if steps.loops_well else 1)
     pad = data.ragged and steps.may_pad(data.first(), mode)
-    for block in data.blocks(1 if events.per_batch else most, pad):
+    each = events.per_batch(mode)
+    for block in data.blocks(1 if each else most, pad):
         events(f"on_{mode}_batch_begin", batch, {})
         results = run(block.arrays, block.steps)
         batch += block.steps
         progress.advance(block.steps)
-        if events.per_batch:
+        if each:
             events(f"on_{mode}_batch_end", batch - 1, _logs(steps, results))
         if progress.wants_logs:
             progress.show(_logs(steps, results))
-        if compiled.model.stop_training and events.per_batch:
+        if compiled.model.stop_training and each:
             break
     if not results:
         raise DataError("The data ended before its first batch.")
@@ -176,20 +177,29 @@ def predict(compiled: Compiled, data: Data, callbacks: Any, verbose: Any, memory
     structure: Any = None
     with Progress(verbose, "predict", data.steps) as progress:
         pad = data.ragged and steps.may_pad(data.first(), "predict")
-        for index, block in enumerate(data.blocks(1, pad)):
+        together = (
+            1 if events.per_batch("predict") or memory_limit is not None else planning.batches_together(steps, data)
+        )
+        for index, block in enumerate(data.blocks(together, pad)):
             events("on_predict_batch_begin", index, {})
-            leaves, structure = flatten(steps.predict(map_leaves(lambda a: a[0], block.arrays[0])))
-            outputs.append([leaf[: block.samples] for leaf in leaves] if pad else leaves)
+            leaves, structure = flatten(steps.predict(map_leaves(_joined, block.arrays[0])))
+            outputs.append((leaves, block.samples))
             events("on_predict_batch_end", index, {})
-            progress.advance(1)
+            progress.advance(block.steps)
             if progress.wants_logs:
                 progress.show({})
         progress.finish({})
     events("on_predict_end", {})
     if not outputs:
         raise DataError("The data ended before its first batch.")
-    joined = [np.concatenate([np.asarray(part) for part in parts]) for parts in zip(*outputs, strict=True)]
-    return unflatten(structure, joined)
+    filled = pad or together > 1
+    fetched = [[np.asarray(leaf)[: size if filled else None] for leaf in leaves] for leaves, size in outputs]
+    return unflatten(structure, [np.concatenate(parts) for parts in zip(*fetched, strict=True)])
+
+
+def _joined(blocks: Any) -> Any:
+    """(batches, samples, ...) -> (batches * samples, ...)."""
+    return blocks.reshape(-1, *blocks.shape[2:])
 
 
 def _within(steps: Steps, data: Data, limit: int) -> Data:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import jax
@@ -9,11 +10,16 @@ import jax
 from lamella.batch.memory import largest, program_bytes
 from lamella.core.memory import as_bytes, available
 from lamella.core.structure import leaves_of, map_leaves
+from lamella.core.variable import Variable
+from lamella.training.data import ArrayData, IterableData
 from lamella.training.step import Steps
 
 Spec = jax.ShapeDtypeStruct
 # What other programs, and the host's own work, may want of the memory that is free.
 MARGIN = 0.9
+# A prediction takes batches together while all that it computes stays about as large as a processor's cache.
+_TOGETHER_BYTES = 4 << 20
+_MOST_TOGETHER, _STEP = 64, 4
 
 
 def limit_in_bytes(memory_limit: int | str | None) -> int:
@@ -29,16 +35,16 @@ def with_samples(batch: Any, samples: int) -> Any:
 def train_bytes(steps: Steps, batch: Any, samples: int, micro_batch: int | None) -> int:
     """Return the peak memory of one training step."""
     block = map_leaves(lambda a: Spec((1, *a.shape), a.dtype), with_samples(batch, samples))
-    return program_bytes(steps._train, _values(steps), (*block, None), 1, micro_batch)
+    return program_bytes(steps._train, _values(steps.variables), (*block, None), 1, micro_batch)
 
 
 def predict_bytes(steps: Steps, batch: Any, samples: int) -> int:
     """Return the peak memory of one prediction."""
-    return program_bytes(steps._predict, _values(steps), with_samples(batch, samples)[0])
+    return program_bytes(steps._predict, _values(steps.read), with_samples(batch, samples)[0])
 
 
-def _values(steps: Steps) -> list[Any]:
-    return [Spec(variable._value.shape, variable._value.dtype) for variable in steps.variables]
+def _values(variables: list[Variable]) -> list[Any]:
+    return [Spec(variable._value.shape, variable._value.dtype) for variable in variables]
 
 
 def piece_that_fits(steps: Steps, batch: Any, limit: int) -> int | None:
@@ -60,3 +66,16 @@ def batch_that_fits(steps: Steps, batch: Any, limit: int) -> int:
     """Return the largest size of batches with which a prediction stays within a limit."""
     samples = len(leaves_of(batch)[0])
     return largest(lambda size: predict_bytes(steps, batch, size), limit, samples, "A prediction")
+
+
+def batches_together(steps: Steps, data: ArrayData | IterableData) -> int:
+    """Return how many batches one call predicts: 1, or a power of 4 where samples are proven not to mix.
+
+    Small batches of a small model take longer to hand over than to compute. Few different numbers need few programs.
+    """
+    if not isinstance(data, ArrayData):
+        return 1
+    room = min(_TOGETHER_BYTES // max(1, steps.sample_bytes * data.batch_size), data.steps, _MOST_TOGETHER)
+    if room < _STEP or not steps.report(data.first(), "predict").may_split:
+        return 1
+    return int(_STEP ** math.floor(math.log(room, _STEP) + 1e-9))

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from lamella import kernels
+from lamella.batch.memory import made_bytes
 from lamella.batch.report import Report
 from lamella.core.calls import collecting
 from lamella.core.masked import value_of
@@ -40,12 +41,14 @@ class Steps:
         self.metrics = metrics
         self.loss_tracker = loss_tracker
         self.variables: list[Variable] = []
+        self.read: list[Variable] = []
         self._train = self._compiled(self._train_step)
         self._test = self._compiled(self._test_step)
         self._predict = jax.jit(self._predict_values)
         self._gradients = jax.jit(self._gradient_values, static_argnums=2)
         self._structure: Any = None
         self.loops_well = True
+        self.sample_bytes = 0
         self.micro_batch: int | None = None
         self._reports: dict[Any, Report] = {}
 
@@ -61,13 +64,13 @@ class Steps:
         metrics = [tracker for tracker in self.loss.trackers if tracker is not None]
         metrics += [self.loss_tracker, *(metric for *_, metric in self.metrics.entries)]
         optimizer = self.model.optimizer
+        # The lists only grow: a program compiled for a shorter one is not called with a longer one.
+        self.read = list(dict.fromkeys([*self.read, *self.model.variables, *met]))
         found = [
-            *self.model.variables,
-            *met,
+            *self.read,
             *(v for metric in metrics for v in metric.variables),
             *(optimizer.variables if optimizer is not None else ()),
         ]
-        # The list only grows: a program compiled for a shorter one is not called with a longer one.
         self.variables = list(dict.fromkeys([*self.variables, *found]))
 
     def prepare(self, batch: Any, training: bool) -> None:
@@ -85,6 +88,7 @@ class Steps:
 
         jaxpr, specs = jax.make_jaxpr(traced, return_shape=True)(x)
         self.loops_well = self.objective.loops_well = kernels.loops_well(jaxpr)
+        self.sample_bytes = made_bytes(jaxpr.jaxpr) // leaves_of(x)[0].shape[0]
         outputs = unflatten(self._structure, specs)
         if y is not None:
             self.metrics.build(y, outputs)
@@ -119,7 +123,7 @@ class Steps:
 
     def predict(self, x: Any) -> Any:
         """Return the outputs for one batch, without masks."""
-        return self._predict([variable._value for variable in self.variables], x)
+        return self._predict([variable._value for variable in self.read], x)
 
     def sample_gradients(self, batch: Any, training: bool) -> list[Any]:
         """Return the gradients of each sample's loss, (samples, ...) for each trainable weight; nothing changes."""
@@ -191,7 +195,7 @@ class Steps:
                 tracker.update_state(part, sample_weight=samples)
 
     def _predict_values(self, values: list[Any], x: Any) -> Any:
-        with Frame(self.variables, values), collecting(False):
+        with Frame(self.read, values), collecting(False):
             return map_leaves(value_of, self.model(x, training=False))
 
     def reset(self) -> None:
