@@ -194,7 +194,7 @@ def test_the_forms_are_chosen_by_shape() -> None:
 def test_a_batch_in_pieces_is_the_batch(monkeypatch: pytest.MonkeyPatch) -> None:
     windows, *arrays = setting("rows added", samples=6)
     monkeypatch.setattr(convolution_forms, "PIECE_BYTES", 1)
-    monkeypatch.setattr(convolution_forms, "GRADIENT_PIECE_BYTES", 1)
+    monkeypatch.setattr(convolution_forms, "WINDOWS_PIECE_BYTES", 1)
     for primitive, plain in TRIANGLE:
         a, b = operands(primitive, *arrays)
         program = run(primitive, windows)

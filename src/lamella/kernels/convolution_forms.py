@@ -17,11 +17,13 @@ from jax import lax
 from lamella.kernels import winograd
 from lamella.kernels.windows import Windows, padded, patches, spread, taken
 
-# Pieces of a batch keep what windows see within the cache: bytes aimed at, and the most pieces worth compiling.
-PIECE_BYTES, MOST_PIECES = 8 << 20, 4
-GRADIENT_PIECE_BYTES, MOST_GRADIENT_PIECES = 1 << 20, 8
+# Pieces of a batch keep what is laid out small: bytes aimed at, and the most pieces worth compiling. Only where whole
+# windows are laid out is it faster too.
+PIECE_BYTES, WINDOWS_PIECE_BYTES, MOST_PIECES = 64 << 20, 8 << 20, 4
 # One shifted product for each place of a window; with more of them the compiler takes long and gains nothing.
 MOST_SHIFTS = 32
+# Long sums of products are taken in two halves from this length on.
+FEWEST_HALVED = 8192
 # Samples whose products one loop adds up.
 MOST_FOLDED = 16
 
@@ -41,7 +43,7 @@ def forward(x: Any, kernel: Any, windows: Windows) -> Any:
     if windows.slides_by_one and channels >= 8:
         return _in_pieces(lambda x: _rows_added(x, kernel, windows), x, unrolled)
     seen = lambda x: _product(patches(padded(x, windows.pads), windows), kernel)  # noqa: E731
-    return _in_pieces(seen, x, unrolled * windows.count // windows.taps[-1])
+    return _in_pieces(seen, x, unrolled * windows.count // windows.taps[-1], WINDOWS_PIECE_BYTES)
 
 
 def input_gradient(dy: Any, kernel: Any, windows: Windows) -> Any:
@@ -126,16 +128,16 @@ def _cut(x: Any, count: int) -> list[Any]:
     return [lax.slice_in_dim(x, start, start + size) for start in range(0, x.shape[0], size)]
 
 
-def _pieces(samples: Any, wanted: int, most: int) -> int:
+def _pieces(samples: Any, wanted: int) -> int:
     """How many pieces a batch is cut into: no more than wanted, all of one size."""
-    return next(count for count in range(max(1, min(most, wanted)), 0, -1) if _divides(count, samples))
+    return next(count for count in range(max(1, min(MOST_PIECES, wanted)), 0, -1) if _divides(count, samples))
 
 
-def _in_pieces(compute: Callable[[Any], Any], x: Any, size: Any) -> Any:
-    """Compute a batch piece by piece; `size` is how many bytes the whole would need on the way."""
+def _in_pieces(compute: Callable[[Any], Any], x: Any, size: Any, aim: int = PIECE_BYTES) -> Any:
+    """Compute a batch piece by piece; `size` is how many bytes the whole would need on the way, `aim` a piece."""
     if not isinstance(size, int):
         return compute(x)
-    pieces = _cut(x, _pieces(x.shape[0], -(-size // PIECE_BYTES), MOST_PIECES))
+    pieces = _cut(x, _pieces(x.shape[0], -(-size // aim)))
     return compute(x) if len(pieces) == 1 else jnp.concatenate([compute(piece) for piece in pieces])
 
 
@@ -143,7 +145,7 @@ def _summed_pieces(compute: Callable[[Any, Any], Any], x: Any, dy: Any, size: An
     """Add up what the pieces of a batch give."""
     if not isinstance(size, int):
         return compute(x, dy)
-    count = _pieces(x.shape[0], -(-size // GRADIENT_PIECE_BYTES), MOST_GRADIENT_PIECES)
+    count = _pieces(x.shape[0], -(-size // PIECE_BYTES))
     first, *others = map(compute, _cut(x, count), _cut(dy, count))
     return sum(others, start=first)
 
@@ -167,8 +169,15 @@ def _product(rows: Any, kernel: Any) -> Any:
 
 
 def _transposed_product(rows: Any, dy: Any) -> Any:
-    """(..., a), (..., b) -> (a, b), summed over all else."""
-    return lax.dot_general(rows.reshape(-1, rows.shape[-1]), dy.reshape(-1, dy.shape[-1]), (((0,), (0,)), ((), ())))
+    """(..., a), (..., b) -> (a, b), summed over all else: the narrower one first, the sum in two halves."""
+    if rows.shape[-1] > dy.shape[-1]:
+        return _transposed_product(dy, rows).T
+    left, right = rows.reshape(-1, rows.shape[-1]), dy.reshape(-1, dy.shape[-1])
+    count = left.shape[0]
+    if not isinstance(count, int) or count % 2 or count < FEWEST_HALVED:
+        return lax.dot_general(left, right, (((0,), (0,)), ((), ())))
+    halves = [side.reshape(2, count // 2, -1) for side in (left, right)]
+    return jnp.sum(lax.dot_general(*halves, (((1,), (1,)), ((0,), (0,)))), axis=0)
 
 
 def _at_taps(x: Any, place: tuple[int, ...], windows: Windows) -> Any:
