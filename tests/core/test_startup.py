@@ -27,6 +27,21 @@ jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 jax.jit(lambda x: jnp.sort(x) + 1)(jnp.ones(8)).block_until_ready()
 print(jax.config.jax_compilation_cache_dir)
 """
+# A program long enough to count, after memory was freed that nothing else needs.
+GIVE_BACK = """
+import lamella, jax, jax.numpy as jnp, numpy as np
+from pathlib import Path
+def held():
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * 4096 >> 20
+started = held()
+lamella.core.startup._WORTH_KEEPING = 0.0
+parts = [np.ones(1 << 20) for _ in range(40)]
+del parts
+freed = held()
+jax.jit(lambda x: jnp.sort(x) + 1)(np.ones(8)).block_until_ready()
+print([started, freed, held()])
+"""
 
 
 def run(program: str, **environment: str) -> str:
@@ -41,6 +56,13 @@ def test_freed_memory_is_not_fetched_from_the_system_again(tmp_path: Path) -> No
     kept = json.loads(run(COUNT_FAULTS, XDG_CACHE_HOME=str(tmp_path)))
     given_back = json.loads(run(COUNT_FAULTS, XDG_CACHE_HOME=str(tmp_path), LAMELLA_KEEP_MEMORY="0"))
     assert sum(kept) < sum(given_back) / 4
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="a setting of glibc")
+def test_memory_is_given_back_after_compiling(tmp_path: Path) -> None:
+    started, freed, after = json.loads(run(GIVE_BACK, XDG_CACHE_HOME=str(tmp_path)))
+    assert freed > started + 250
+    assert after < started + 150
 
 
 def test_compiled_programs_are_kept_in_the_cache_folder(tmp_path: Path) -> None:

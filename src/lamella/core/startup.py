@@ -2,7 +2,8 @@
 
 - Memory that a program has freed stays with the process for the next program (`LAMELLA_KEEP_MEMORY=0` leaves it to the
   C library). By its defaults glibc gives every large buffer back to the system at once, and takes it page by page the
-  next time, which costs up to half of the time of a program that moves much memory. The process keeps its peak.
+  next time, which costs up to half of the time of a program that moves much memory. The process keeps its peak. What
+  compiling took is given back, since the program that was compiled needs memory of other sizes.
 - Compiled programs are kept in the user's cache folder for the next run of the same program
   (`JAX_ENABLE_COMPILATION_CACHE=false` switches that off, `JAX_COMPILATION_CACHE_DIR` puts them elsewhere).
 """
@@ -13,12 +14,14 @@ import ctypes
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import jax
 
 # glibc's names for the numbers that its mallopt takes
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8
 _LARGE = 1 << 30
+_COMPILED = "/jax/core/compile/backend_compile_duration"
 # Programs that compile faster than this, in seconds, are not worth a file; the folder's bytes, the oldest go first.
 _WORTH_KEEPING, _MOST_KEPT = 0.2, 1 << 30
 
@@ -27,12 +30,19 @@ def keep_freed_memory() -> bool:
     """Tell glibc to keep freed memory, for all threads in one arena; return whether there is a glibc to tell."""
     if not sys.platform.startswith("linux") or os.environ.get("LAMELLA_KEEP_MEMORY") == "0":
         return False
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is None:
+    library = ctypes.CDLL(None)
+    if not hasattr(library, "mallopt"):
         return False
     # XLA's threads would otherwise have arenas of their own, which cannot hold a large buffer at all.
     settings = {_ARENA_MAX: 1, _MMAP_THRESHOLD: _LARGE, _TRIM_THRESHOLD: _LARGE}
-    return all([mallopt(name, value) for name, value in settings.items()])
+    done = [library.mallopt(name, value) for name, value in settings.items()]
+
+    def compiled(event: str, seconds: float, **_: Any) -> None:
+        if event == _COMPILED and seconds > _WORTH_KEEPING:
+            library.malloc_trim(0)
+
+    jax.monitoring.register_event_duration_secs_listener(compiled)
+    return all(done)
 
 
 def keep_compiled_programs() -> Path | None:
