@@ -123,6 +123,14 @@ def drawn(eq: Equation, ins: Sequence[Value]) -> Value:
     return _noise(eq, tainted(found, ins))
 
 
+@rule("threefry_bits", whole=True)
+def drawn_from_words(eq: Equation, ins: Sequence[Value]) -> Value:
+    """The same from keys as two words each, which are the last axis."""
+    if ins[0].axis == len(eq.shapes[0]) - 1:
+        return eq.mixed("crossed", ins[0].axis)
+    return drawn(eq, ins)
+
+
 @rule("random_wrap", "random_unwrap")
 def wrapped_key(eq: Equation, ins: Sequence[Value]) -> Value:
     """A key's own words are the last axis."""

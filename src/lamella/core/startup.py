@@ -37,8 +37,8 @@ def keep_freed_memory() -> bool:
     settings = {_ARENA_MAX: 1, _MMAP_THRESHOLD: _LARGE, _TRIM_THRESHOLD: _LARGE}
     done = [library.mallopt(name, value) for name, value in settings.items()]
 
-    def compiled(event: str, seconds: float, **_: Any) -> None:
-        if event == _COMPILED and seconds > _WORTH_KEEPING:
+    def compiled(event: str, duration_secs: float, **_: Any) -> None:
+        if event == _COMPILED and duration_secs > _WORTH_KEEPING:
             library.malloc_trim(0)
 
     jax.monitoring.register_event_duration_secs_listener(compiled)

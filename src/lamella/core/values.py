@@ -58,11 +58,15 @@ def _moved(drawn: Any, mean: float, stddev: float) -> Any:
     return jnp.asarray(drawn * np.float32(stddev) + np.float32(mean), "float32")
 
 
-def _at_hand(key: Any, shape: Any, dtype: str) -> bool:
+def by_place() -> bool:
+    """Tell whether JAX's generator is the default one, which hashes the place of each number."""
     settings: Any = jax.config
-    ours = settings.jax_threefry_partitionable and settings.jax_default_prng_impl == "threefry2x32"
+    return bool(settings.jax_threefry_partitionable) and settings.jax_default_prng_impl == "threefry2x32"
+
+
+def _at_hand(key: Any, shape: Any, dtype: str) -> bool:
     concrete = not isinstance(key, jax.core.Tracer) and all(isinstance(size, int) for size in shape)
-    return ours and concrete and dtype == "float32" and math.prod(shape) <= _MOST
+    return concrete and dtype == "float32" and math.prod(shape) <= _MOST and by_place()
 
 
 def _between(key: Any, shape: Any, low: Any, high: Any) -> Any:
@@ -76,20 +80,25 @@ def _between(key: Any, shape: Any, low: Any, high: Any) -> Any:
 
 def _bits(key: Any, count: int) -> Any:
     """32 random bits for each of `count` places."""
-    pieces = [_hashed(key, np.arange(at, min(at + _PIECE, count), dtype=np.uint32)) for at in range(0, count, _PIECE)]
+    words = key[:1], key[1:]
+    ends = [(at, min(at + _PIECE, count)) for at in range(0, count, _PIECE)]
+    pieces = [hashed(words, np.arange(*end, dtype=np.uint32)) for end in ends]
     return np.concatenate(pieces) if pieces else np.zeros(0, np.uint32)
 
 
-def _hashed(key: Any, places: Any) -> Any:
-    """Twenty rounds of addition, rotation and exclusive or; the two halves of the answer are joined."""
-    keys = key[:1], key[1:], key[:1] ^ key[1:] ^ _PARITY
-    first, second = np.repeat(keys[0], len(places)), places + keys[1]
+def hashed(key: tuple[Any, Any], places: Any) -> Any:
+    """Return 32 random bits for each place, of a key in two words; all are arrays of uint32, of NumPy or JAX.
+
+    Twenty rounds of addition, rotation and exclusive or; the two halves of the answer are joined.
+    """
+    words = *key, key[0] ^ key[1] ^ _PARITY
+    first, second = words[0], places + words[1]
     for group in range(5):
         for distance in _ROTATIONS[group % 2]:
-            first += second
+            first = first + second
             second = (second << np.uint32(distance) | second >> np.uint32(32 - distance)) ^ first
-        first += keys[(group + 1) % 3]
-        second += keys[(group + 2) % 3] + np.uint32(group + 1)
+        first = first + words[(group + 1) % 3]
+        second = second + (words[(group + 2) % 3] + np.uint32(group + 1))
     return first ^ second
 
 

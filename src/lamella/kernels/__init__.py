@@ -8,6 +8,7 @@ from lamella.kernels.crossentropy import (
     sparse_softmax_cross_entropy,
 )
 from lamella.kernels.dense import dense, embed
+from lamella.kernels.noise import bernoulli
 from lamella.kernels.normalize import batch_norm, batch_norm_in_training, layer_norm
 from lamella.kernels.pad import crop, upsample, zero_pad
 from lamella.kernels.platform import loops_well, uncounted_bytes
@@ -22,6 +23,7 @@ __all__ = [
     "average_pool",
     "batch_norm",
     "batch_norm_in_training",
+    "bernoulli",
     "convolve",
     "convolve_transposed",
     "crop",

@@ -177,7 +177,7 @@ def _transposed_product(rows: Any, dy: Any) -> Any:
     if not isinstance(count, int) or count % 2 or count < FEWEST_HALVED:
         return lax.dot_general(left, right, (((0,), (0,)), ((), ())))
     halves = [side.reshape(2, count // 2, -1) for side in (left, right)]
-    return jnp.sum(lax.dot_general(*halves, (((1,), (1,)), ((0,), (0,)))), axis=0)
+    return jnp.sum(lax.dot_general(halves[0], halves[1], (((1,), (1,)), ((0,), (0,)))), axis=0)
 
 
 def _at_taps(x: Any, place: tuple[int, ...], windows: Windows) -> Any:

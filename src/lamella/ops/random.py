@@ -11,6 +11,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from lamella import kernels
 from lamella.core.axes import is_symbolic
 from lamella.core.dtypes import standardize_dtype
 from lamella.core.errors import ArgumentError
@@ -104,7 +105,7 @@ def dropout(inputs: Any, rate: float, noise_shape: Any = None, seed: Any = None)
     inputs, key = array(inputs), draw_key(seed)
     given = inputs.shape if noise_shape is None else tuple(noise_shape)
     shape = tuple(inputs.shape[axis] if dim is None else dim for axis, dim in enumerate(given))
-    kept = jnp.broadcast_to(jax.random.bernoulli(key, 1.0 - rate, shape), inputs.shape)
+    kept = jnp.broadcast_to(kernels.bernoulli(key, 1.0 - rate, shape), inputs.shape)
     return jnp.where(kept, inputs / (1.0 - rate), jnp.zeros_like(inputs))
 
 
