@@ -123,7 +123,7 @@ def drawn(eq: Equation, ins: Sequence[Value]) -> Value:
     return _noise(eq, tainted(found, ins))
 
 
-@rule("threefry_bits", whole=True)
+@rule("bernoulli", whole=True)
 def drawn_from_words(eq: Equation, ins: Sequence[Value]) -> Value:
     """The same from keys as two words each, which are the last axis."""
     if ins[0].axis == len(eq.shapes[0]) - 1:
