@@ -100,23 +100,23 @@ def products() -> Figures:
 def sequences() -> Figures:
     """An LSTM's output, with the products with its inputs at each step or before the loop."""
     figures: Figures = {}
-    chosen = sequence._FULL_BATCH
+    chosen = sequence._FULL_BATCH, sequence._NARROWER
     for samples, steps, features, units in SEQUENCES:
         weights = RecurrentWeights(
             normal(features, 4 * units), normal(units, 4 * units) / units**0.5, normal(4 * units)
         )
         states = normal(samples, units), normal(samples, units)
 
-        def at(full_batch: int, states: Any = states, weights: Any = weights) -> Callable[[Any], Any]:
+        def at(rule: tuple[int, float], states: Any = states, weights: Any = weights) -> Callable[[Any], Any]:
             def form(x: Any) -> Any:
-                sequence._FULL_BATCH = full_batch
+                sequence._FULL_BATCH, sequence._NARROWER = rule
                 return sequence.lstm(x, states, weights, None, False, False)
 
             return form
 
-        forms: Forms = {"chosen": at(chosen), "in the loop": at(1), "before it": at(1 << 30)}
+        forms: Forms = {"chosen": at(chosen), "in the loop": at((1, 0.0)), "before it": at((1 << 30, 0.0))}
         figures[f"lstm {samples}x{steps}x{features} -> {units}"] = timed(forms, normal(samples, steps, features))
-    sequence._FULL_BATCH = chosen
+    sequence._FULL_BATCH, sequence._NARROWER = chosen
     return figures
 
 

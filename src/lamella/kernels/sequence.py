@@ -20,8 +20,9 @@ from jax import lax
 from lamella.kernels.recur import gru_step, lstm_step, scan_steps, simple_rnn_step
 
 States = tuple[jax.Array, ...]
-# From this many samples on, a product with each step's inputs is as fast as one for all steps, and needs no memory.
-_FULL_BATCH = 32
+# From this many samples on, products with each step's inputs are as fast as one for all steps, and need no memory,
+# if the inputs are so many times narrower than the gates.
+_FULL_BATCH, _NARROWER = 32, 4
 
 
 class Weights(NamedTuple):
@@ -111,7 +112,8 @@ def _loop(
     rule: Rule, reverse: bool, x: Any, states: States, weights: Weights, keep: Any, linear: bool
 ) -> tuple[States, tuple[Any, States]]:
     """Return the last states, every step's output and, if `linear`, its coefficients; x and keep are time-major."""
-    in_loop = isinstance(x.shape[1], int) and x.shape[1] >= _FULL_BATCH
+    narrow = x.shape[-1] * _NARROWER < weights.kernel.shape[-1]
+    in_loop = narrow and isinstance(x.shape[1], int) and x.shape[1] >= _FULL_BATCH
 
     def project(x: Any) -> Any:
         return x @ weights.kernel
