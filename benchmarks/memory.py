@@ -6,7 +6,6 @@ follow a first one, plus the arrays that were there before: weights, optimizer s
 
 from __future__ import annotations
 
-import ctypes
 import gc
 import json
 import subprocess
@@ -23,6 +22,7 @@ from timing import Figures, report
 
 import lamella
 from lamella import layers
+from lamella.core.startup import give_back_freed_memory
 from lamella.training.data import ArrayData
 from lamella.training.planning import train_bytes
 
@@ -75,11 +75,11 @@ def taken_by(name: str) -> dict[str, float]:
     (block,) = data.blocks(1)
     arrays = jax.tree.map(lambda a: jnp.array(a, copy=True), block.arrays)
     steps.micro_batch = pieces
+    give_back_freed_memory()
     for _ in range(2):
         jax.block_until_ready(steps.train(arrays, 1))
     there = sum(a.nbytes for a in [*jax.tree.leaves(arrays), *(v._value for v in steps.variables)])
     gc.collect()
-    ctypes.CDLL("libc.so.6").malloc_trim(0)
     before, peak, done = resident(), [0], threading.Event()
 
     def watch() -> None:

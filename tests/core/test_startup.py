@@ -42,6 +42,20 @@ freed = held()
 jax.jit(lambda x: jnp.sort(x) + 1)(np.ones(8)).block_until_ready()
 print([started, freed, held()])
 """
+LIMITED = """
+import lamella, numpy as np
+from pathlib import Path
+def held():
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * 4096 >> 20
+model = lamella.Sequential([lamella.Input((4,)), lamella.layers.Dense(2)])
+model.predict(np.ones((8, 4), "float32"), memory_limit="1GB", verbose=0)
+started = held()
+parts = [np.ones(1 << 20) for _ in range(40)]
+full = held()
+del parts
+print([started, full, held()])
+"""
 
 
 def run(program: str, **environment: str) -> str:
@@ -63,6 +77,13 @@ def test_memory_is_given_back_after_compiling(tmp_path: Path) -> None:
     started, freed, after = json.loads(run(GIVE_BACK, XDG_CACHE_HOME=str(tmp_path)))
     assert freed > started + 250
     assert after < started + 150
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="a setting of glibc")
+def test_with_a_memory_limit_freed_memory_goes_back(tmp_path: Path) -> None:
+    started, full, after = json.loads(run(LIMITED, XDG_CACHE_HOME=str(tmp_path)))
+    assert full > started + 250
+    assert after < started + 50
 
 
 def test_compiled_programs_are_kept_in_the_cache_folder(tmp_path: Path) -> None:

@@ -2,8 +2,9 @@
 
 - Memory that a program has freed stays with the process for the next program (`LAMELLA_KEEP_MEMORY=0` leaves it to the
   C library). By its defaults glibc gives every large buffer back to the system at once, and takes it page by page the
-  next time, which costs up to half of the time of a program that moves much memory. The process keeps its peak. What
-  compiling took is given back, since the program that was compiled needs memory of other sizes.
+  next time, which costs up to half of the time of a program that moves much memory. The process keeps its peak, and
+  may hold two or three times what a program needs: XLA asks for aligned memory, for which glibc wants a few bytes more
+  than the piece that was freed. What compiling took is given back. With a memory limit everything is.
 - Compiled programs are kept in the user's cache folder for the next run of the same program
   (`JAX_ENABLE_COMPILATION_CACHE=false` switches that off, `JAX_COMPILATION_CACHE_DIR` puts them elsewhere).
 """
@@ -20,18 +21,21 @@ import jax
 
 # glibc's names for the numbers that its mallopt takes
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8
-_LARGE = 1 << 30
+_LARGE, _RETURNED = 1 << 30, 1 << 20
 _COMPILED = "/jax/core/compile/backend_compile_duration"
 # Programs that compile faster than this, in seconds, are not worth a file; the folder's bytes, the oldest go first.
 _WORTH_KEEPING, _MOST_KEPT = 0.2, 1 << 30
 
 
+def _glibc() -> Any:
+    library = ctypes.CDLL(None) if sys.platform.startswith("linux") else None
+    return library if hasattr(library, "mallopt") else None
+
+
 def keep_freed_memory() -> bool:
     """Tell glibc to keep freed memory, for all threads in one arena; return whether there is a glibc to tell."""
-    if not sys.platform.startswith("linux") or os.environ.get("LAMELLA_KEEP_MEMORY") == "0":
-        return False
-    library = ctypes.CDLL(None)
-    if not hasattr(library, "mallopt"):
+    library = _glibc()
+    if library is None or os.environ.get("LAMELLA_KEEP_MEMORY") == "0":
         return False
     # XLA's threads would otherwise have arenas of their own, which cannot hold a large buffer at all.
     settings = {_ARENA_MAX: 1, _MMAP_THRESHOLD: _LARGE, _TRIM_THRESHOLD: _LARGE}
@@ -43,6 +47,14 @@ def keep_freed_memory() -> bool:
 
     jax.monitoring.register_event_duration_secs_listener(compiled)
     return all(done)
+
+
+def give_back_freed_memory() -> None:
+    """From here on let large pieces of freed memory go back to the system at once: slower, and never more than used."""
+    library = _glibc()
+    if library is not None:
+        library.mallopt(_MMAP_THRESHOLD, _RETURNED)
+        library.malloc_trim(0)
 
 
 def keep_compiled_programs() -> Path | None:

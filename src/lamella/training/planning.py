@@ -9,6 +9,7 @@ import jax
 
 from lamella.batch.memory import largest, program_bytes
 from lamella.core.memory import as_bytes, available
+from lamella.core.startup import give_back_freed_memory
 from lamella.core.structure import leaves_of, map_leaves
 from lamella.core.variable import Variable
 from lamella.training.data import ArrayData, IterableData
@@ -48,7 +49,11 @@ def _values(variables: list[Variable]) -> list[Any]:
 
 
 def piece_that_fits(steps: Steps, batch: Any, limit: int) -> int | None:
-    """Return the largest size of pieces with which a training step stays within a limit; None for the whole batch."""
+    """Return the largest size of pieces with which a training step stays within a limit; None for the whole batch.
+
+    A limit on what programs need is one on what the process holds only if freed memory is given back.
+    """
+    give_back_freed_memory()
     samples = len(leaves_of(batch)[0])
 
     def bytes_of(size: int) -> int:
@@ -63,7 +68,8 @@ def piece_that_fits(steps: Steps, batch: Any, limit: int) -> int | None:
 
 
 def batch_that_fits(steps: Steps, batch: Any, limit: int) -> int:
-    """Return the largest size of batches with which a prediction stays within a limit."""
+    """Return the largest size of batches with which a prediction stays within a limit; freed memory is given back."""
+    give_back_freed_memory()
     samples = len(leaves_of(batch)[0])
     return largest(lambda size: predict_bytes(steps, batch, size), limit, samples, "A prediction")
 
