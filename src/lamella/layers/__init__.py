@@ -2,7 +2,7 @@
 
 from lamella.layers.activation import Activation, LeakyReLU, ReLU, Softmax
 from lamella.layers.calling import MaskDroppedWarning
-from lamella.layers.cells import GRUCell, LSTMCell, SimpleRNNCell
+from lamella.layers.cells import GRUCell, LSTMCell, SimpleRNNCell, StackedRNNCells
 from lamella.layers.convolution import (
     Conv1D,
     Conv1DTranspose,
@@ -23,6 +23,7 @@ from lamella.layers.convolution import (
     SeparableConvolution1D,
     SeparableConvolution2D,
 )
+from lamella.layers.convolution_recurrent import ConvLSTM1D, ConvLSTM2D, ConvLSTM3D
 from lamella.layers.dense import Dense
 from lamella.layers.dropout import Dropout, SpatialDropout1D, SpatialDropout2D, SpatialDropout3D
 from lamella.layers.embedding import Embedding
@@ -49,6 +50,12 @@ from lamella.layers.merging import (
 from lamella.layers.normalization import BatchNormalization, LayerNormalization
 from lamella.layers.plain import Identity, Lambda, Masking
 from lamella.layers.pooling import (
+    AdaptiveAveragePooling1D,
+    AdaptiveAveragePooling2D,
+    AdaptiveAveragePooling3D,
+    AdaptiveMaxPooling1D,
+    AdaptiveMaxPooling2D,
+    AdaptiveMaxPooling3D,
     AveragePooling1D,
     AveragePooling2D,
     AveragePooling3D,
@@ -90,6 +97,7 @@ from lamella.layers.reshaping import (
     ZeroPadding2D,
     ZeroPadding3D,
 )
+from lamella.layers.signals import Rescaling, STFTSpectrogram
 from lamella.layers.spec import InputSpec
 from lamella.layers.wrappers import Bidirectional, TimeDistributed, Wrapper
 
@@ -98,6 +106,12 @@ __all__ = [
     "LSTM",
     "RNN",
     "Activation",
+    "AdaptiveAveragePooling1D",
+    "AdaptiveAveragePooling2D",
+    "AdaptiveAveragePooling3D",
+    "AdaptiveMaxPooling1D",
+    "AdaptiveMaxPooling2D",
+    "AdaptiveMaxPooling3D",
     "Add",
     "Average",
     "AveragePooling1D",
@@ -115,6 +129,9 @@ __all__ = [
     "Conv2DTranspose",
     "Conv3D",
     "Conv3DTranspose",
+    "ConvLSTM1D",
+    "ConvLSTM2D",
+    "ConvLSTM3D",
     "Convolution1D",
     "Convolution1DTranspose",
     "Convolution2D",
@@ -167,7 +184,9 @@ __all__ = [
     "Permute",
     "ReLU",
     "RepeatVector",
+    "Rescaling",
     "Reshape",
+    "STFTSpectrogram",
     "SeparableConv1D",
     "SeparableConv2D",
     "SeparableConvolution1D",
@@ -178,6 +197,7 @@ __all__ = [
     "SpatialDropout1D",
     "SpatialDropout2D",
     "SpatialDropout3D",
+    "StackedRNNCells",
     "Subtract",
     "TimeDistributed",
     "UpSampling1D",

@@ -5,13 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from lamella import kernels, ops
-from lamella.core.axes import spatial_names
 from lamella.core.errors import ArgumentError, ShapeError
-from lamella.core.settings import one_of, standardize_data_format
 from lamella.core.variable import Variable
 from lamella.layers.layer import Layer
 from lamella.layers.spec import InputSpec
-from lamella.layers.windows import check_windows_fit, tuple_of
+from lamella.layers.windows import (
+    check_windows_fit,
+    reach_of,
+    refuse_strides_with_dilation,
+    settle_windows,
+    tuple_of,
+)
 from lamella.parts.activations import Activation
 from lamella.parts.constraints import ConstraintLike
 from lamella.parts.initializers import InitializerLike
@@ -32,27 +36,11 @@ class Convolution(Layer):
         activation: Activation
 
     def __post_init__(self) -> None:
-        owner = type(self).__name__
-        for name in ("kernel_size", "strides", "dilation_rate"):
-            setattr(self, name, tuple_of(getattr(self, name), self.rank, owner, name))
-        self.padding = one_of("padding", self.padding, self._paddings())
-        self.data_format = standardize_data_format(self.data_format)
-        self.axis_names = spatial_names(self.rank, self.data_format)
-        for name in ("filters", "groups", "depth_multiplier"):
-            count = getattr(self, name, 1)
-            if not isinstance(count, int) or count < 1:
-                raise ArgumentError(f"{owner}: {name} must be a positive integer, got {count!r}.")
+        settle_windows(self, self.rank, self._paddings())
         self.input_spec = InputSpec(ndim=self.rank + 2)
 
     def _paddings(self) -> tuple[str, ...]:
         return ("valid", "same")
-
-    def _refuse_strides_with_dilation(self) -> None:
-        if max(self.strides) > 1 and max(self.dilation_rate) > 1:
-            raise ArgumentError(
-                f"{type(self).__name__}: strides={self.strides} and dilation_rate={self.dilation_rate} exclude each "
-                "other."
-            )
 
     def _channels(self, input_shape: Any, groups: int = 1) -> int:
         """Return the number of channels, from now on the only one allowed."""
@@ -81,8 +69,7 @@ class Convolution(Layer):
 
     def _geometry(self, inputs: Any) -> dict[str, Any]:
         """Return how windows slide, having seen that they fit."""
-        reach = tuple((k - 1) * d + 1 for k, d in zip(self.kernel_size, self.dilation_rate, strict=True))
-        check_windows_fit(type(self).__name__, inputs.shape, reach, self.data_format, self.padding)
+        check_windows_fit(type(self).__name__, inputs.shape, reach_of(self), self.data_format, self.padding)
         return {
             "strides": self.strides,
             "padding": self.padding,
@@ -123,7 +110,7 @@ class Conv(Convolution):
                 f"{type(self).__name__}: filters must be a positive multiple of groups, got filters={self.filters}, "
                 f"groups={self.groups}."
             )
-        self._refuse_strides_with_dilation()
+        refuse_strides_with_dilation(self)
 
     def _paddings(self) -> tuple[str, ...]:
         return ("valid", "same", "causal") if self.rank == 1 else ("valid", "same")
@@ -199,7 +186,7 @@ class ConvTranspose(Convolution):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._refuse_strides_with_dilation()
+        refuse_strides_with_dilation(self)
         if self.output_padding is not None:
             owner = type(self).__name__
             self.output_padding = tuple_of(self.output_padding, self.rank, owner, "output_padding", least=0)

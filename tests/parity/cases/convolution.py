@@ -44,4 +44,28 @@ def _by_channel() -> list[Case]:
     return cases
 
 
-CASES = [*_transposed(), *_by_channel()]
+def _adaptive() -> list[Case]:
+    cases = []
+    for rank, (last, first) in SHAPES.items():
+        for kind in ("Average", "Max"):
+            name = f"Adaptive{kind}Pooling{rank}D"
+            cases += [Case(name, {"output_size": 3}, last), Case(name, {"output_size": 8} | CF, first)]
+    return [*cases, Case("AdaptiveAveragePooling2D", {"output_size": (4, 1)}, IMAGE)]
+
+
+def _recurrent() -> list[Case]:
+    base = {"filters": 3, "kernel_size": 2}
+    images, first = (2, 4, 5, 6, 3), (2, 4, 3, 5, 6)
+    return [
+        Case("ConvLSTM1D", base, (2, 4, 7, 3)),
+        Case("ConvLSTM1D", base | {"return_sequences": True} | CF, (2, 4, 3, 7)),
+        Case("ConvLSTM2D", base | {"return_sequences": True, "go_backwards": True, "padding": "same"}, images),
+        Case("ConvLSTM2D", base | {"return_state": True, "strides": 2, "unit_forget_bias": False} | CF, first),
+        Case("ConvLSTM2D", base | {"dilation_rate": 2, "use_bias": False, "activation": "relu"}, images),
+        Case("ConvLSTM2D", base | {"strides": (2, 1), "recurrent_activation": "hard_sigmoid"}, images),
+        Case("ConvLSTM3D", base, (2, 3, 4, 3, 4, 2)),
+        Case("ConvLSTM3D", base | {"return_sequences": True, "return_state": True} | CF, (2, 3, 2, 4, 3, 4)),
+    ]
+
+
+CASES = [*_transposed(), *_by_channel(), *_adaptive(), *_recurrent()]
