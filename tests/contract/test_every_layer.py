@@ -21,7 +21,17 @@ BUILT_IN = {
     for name in lamella.layers.__all__
     if isinstance(getattr(lamella.layers, name), type) and issubclass(getattr(lamella.layers, name), lamella.Layer)
 }
-ELSEWHERE = {"Layer", "InputLayer", "Wrapper", "Lambda", "RNN", "LSTMCell", "GRUCell", "SimpleRNNCell"}
+ELSEWHERE = {
+    "Layer",
+    "InputLayer",
+    "Wrapper",
+    "Lambda",
+    "RNN",
+    "LSTMCell",
+    "GRUCell",
+    "SimpleRNNCell",
+    "StackedRNNCells",
+}
 ALIASES = {name for name in BUILT_IN if getattr(lamella.layers, name).__name__ != name}
 
 

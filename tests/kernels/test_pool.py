@@ -61,6 +61,36 @@ class TestBesideThePlainForm:
         np.testing.assert_allclose(fast, plain, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("data_format", FORMS)
+@pytest.mark.parametrize("output_size", [(3, 4), (1, 8), (5, 11), (7, 2)])
+@pytest.mark.parametrize("kind", ["average", "max"])
+def test_adaptive_pooling(kind: str, output_size: tuple[int, int], data_format: str) -> None:
+    x = inputs((2, 7, 8, 3), data_format)
+    pooled = getattr(kernels, f"adaptive_{kind}_pool")(x, output_size, data_format)
+    last = np.moveaxis(np.asarray(x), 1, -1) if data_format == "channels_first" else np.asarray(x)
+    by_hand = last
+    for axis, parts in enumerate(output_size, 1):
+        size = last.shape[axis]
+        edges = [(part * size // parts, -(-(part + 1) * size // parts)) for part in range(parts)]
+        reduce = np.mean if kind == "average" else np.max
+        by_hand = np.stack([reduce(by_hand.take(range(a, b), axis), axis) for a, b in edges], axis)
+    wanted = np.moveaxis(by_hand, -1, 1) if data_format == "channels_first" else by_hand
+    np.testing.assert_allclose(pooled, wanted, rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize("reduce", [jnp.mean, pool._largest_of])
+@pytest.mark.parametrize("parts", [2, 4, 7, 11])
+def test_parts_beside_the_plain_form(reduce: Any, parts: int) -> None:
+    x = inputs((2, 8, 3), "channels_last", ties=True)
+
+    def both_of(form: Any) -> Any:
+        out, turn = jax.vjp(lambda x: form(reduce, x, 1, parts), x)
+        return out, turn(jnp.sin(jnp.arange(out.size, dtype="float32").reshape(out.shape)))[0]
+
+    for fast, plain in zip(both_of(pool._reduced_parts), both_of(pool.adaptive_pool_plain), strict=True):
+        np.testing.assert_allclose(fast, plain, rtol=1e-5, atol=1e-6)
+
+
 def test_forward_mode_and_second_derivatives() -> None:
     # No two values are close, so that small steps do not change which is the largest.
     x = jnp.asarray(DRAW.permutation(144).reshape(2, 6, 6, 2) / 50, "float32")

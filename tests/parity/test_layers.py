@@ -111,6 +111,7 @@ WEIGHTLESS = {c.layer for c in CASES if not {"kernel_size", "units", "output_dim
     "BatchNormalization",
     "LayerNormalization",
     "Bidirectional",
+    "STFTSpectrogram",
     "TimeDistributed",
 }
 

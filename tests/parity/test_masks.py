@@ -50,6 +50,16 @@ def test_given_by_hand(case: Case, mask: np.ndarray) -> None:
         assert_close(ours.get_weights(), theirs.get_weights())
 
 
+@pytest.mark.parametrize("rank", [1, 2])
+def test_images_that_a_mask_leaves_out_might_as_well_not_be_there(rank: int) -> None:
+    """Not beside Keras, which lays the mask along other axes here."""
+    layer = getattr(lamella.layers, f"ConvLSTM{rank}D")(3, 2, return_state=True)
+    x = DRAW.normal(size=(*SHAPE, *(4,) * rank)).astype("float32")
+    for whole, kept, row in zip(zip(*layer(x, mask=HOLES), strict=True), HOLES, x, strict=True):
+        if kept.any():
+            assert_close(whole, [out[0] for out in layer(row[None, kept])])
+
+
 def test_softmax() -> None:
     x = DRAW.normal(size=(3, 5)).astype("float32")
     mask = DRAW.random((3, 5)) > 0.3

@@ -43,6 +43,19 @@ def test_orthogonal_matrices_are_the_oracles_up_to_rounding(shape):
     np.testing.assert_array_equal(ours(shape), ours(shape))
 
 
+@pytest.mark.parametrize("window", [*initializers._WINDOWS, None, np.linspace(0.5, 1, 20)], ids=str)
+@pytest.mark.parametrize(("side", "scaling", "periodic"), [("real", "density", False), ("imag", "spectrum", True)])
+def test_waves_are_the_oracles(side, window, scaling, periodic):
+    for shape in ((20, 1, 17), (20, 1, 21)):
+        arguments = (side, window, scaling, periodic)
+        theirs = keras.initializers.STFT(*arguments)(shape)
+        np.testing.assert_allclose(initializers.STFT(*arguments)(shape), theirs, atol=1e-5)
+    with pytest.raises(ArgumentError, match="window must be one of"):
+        initializers.STFT(window="bohman")
+    with pytest.raises(ShapeError, match="the window must have the shape"):
+        initializers.STFT(window=[1.0, 2.0])((20, 1, 17))
+
+
 @pytest.mark.parametrize("name", SCALED)
 def test_random_seed_fixes_every_draw(name):
     keras.utils.set_random_seed(7)

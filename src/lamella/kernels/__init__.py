@@ -12,13 +12,22 @@ from lamella.kernels.noise import bernoulli
 from lamella.kernels.normalize import batch_norm, batch_norm_in_training, layer_norm
 from lamella.kernels.pad import crop, upsample, zero_pad
 from lamella.kernels.platform import loops_well, uncounted_bytes
-from lamella.kernels.pool import average_pool, global_average_pool, global_max_pool, max_pool
-from lamella.kernels.recur import gru_step, lstm_step, scan_steps, simple_rnn_step
+from lamella.kernels.pool import (
+    adaptive_average_pool,
+    adaptive_max_pool,
+    average_pool,
+    global_average_pool,
+    global_max_pool,
+    max_pool,
+)
+from lamella.kernels.recur import gru_step, lstm_gates, lstm_step, scan_steps, simple_rnn_step
 from lamella.kernels.sequence import Weights as RecurrentWeights
 from lamella.kernels.sequence import gru, lstm, simple_rnn
 
 __all__ = [
     "RecurrentWeights",
+    "adaptive_average_pool",
+    "adaptive_max_pool",
     "attention",
     "average_pool",
     "batch_norm",
@@ -36,6 +45,7 @@ __all__ = [
     "layer_norm",
     "loops_well",
     "lstm",
+    "lstm_gates",
     "lstm_step",
     "max_pool",
     "scan_steps",

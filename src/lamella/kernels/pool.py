@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
@@ -31,12 +31,16 @@ def max_pool(x: jax.Array, pool_size: Sizes, strides: Sizes, padding: str, data_
 
     Among equal values of a window the first one gets the gradient.
     """
-    lowest: Any = -np.inf if jnp.issubdtype(x.dtype, jnp.floating) else np.iinfo(x.dtype).min
-    fill = np.array(lowest, x.dtype)
+    fill = _lowest(x.dtype)
     window, steps = _over_channels(pool_size, data_format), _over_channels(strides, data_format)
     if not _by_slices(x, window):
         return max_pool_plain(x, fill, window, steps, padding)
     return _largest(_padded(x, fill, window, steps, padding), window, steps)
+
+
+def _lowest(dtype: Any) -> Any:
+    lowest: Any = -np.inf if jnp.issubdtype(dtype, jnp.floating) else np.iinfo(dtype).min
+    return np.array(lowest, dtype)
 
 
 def max_pool_plain(x: Any, fill: Any, window: Sizes, steps: Sizes, padding: str) -> Any:
@@ -112,6 +116,62 @@ def _largest_jvp(window: Sizes, steps: Sizes, primals: tuple[Any], tangents: tup
         total = total + jnp.where(free & (part == out), change, jnp.zeros_like(change))
         free = free & (part != out)
     return out, total
+
+
+def adaptive_max_pool(x: jax.Array, output_size: Sizes, data_format: str) -> Any:
+    """The largest value of each part of the axes: (batch, *spatial, channels) -> (batch, *output_size, channels).
+
+    Parts overlap where an axis cannot be divided. Among equal values of a part the first one gets the gradient.
+    """
+    return _adaptive(_largest_of, x, output_size, data_format)
+
+
+def adaptive_average_pool(x: jax.Array, output_size: Sizes, data_format: str) -> Any:
+    """The mean of each part of the axes: (batch, *spatial, channels) -> (batch, *output_size, channels)."""
+    return _adaptive(jnp.mean, x, output_size, data_format)
+
+
+def _adaptive(reduce: Callable[..., Any], x: Any, output_size: Sizes, data_format: str) -> Any:
+    for axis, parts in enumerate(output_size, 1 if data_format == "channels_last" else 2):
+        x = _reduced_parts(reduce, x, axis, parts)
+    return x
+
+
+def _reduced_parts(reduce: Callable[..., Any], x: Any, axis: int, parts: int) -> Any:
+    """Reduce the parts of an axis: a new axis of them where they are equal, else a slice for each."""
+    size = x.shape[axis]
+    if not isinstance(size, int) or (size % parts and parts > _MOST_SLICES):
+        return adaptive_pool_plain(reduce, x, axis, parts)
+    if size % parts == 0:
+        return reduce(x.reshape(*x.shape[:axis], parts, size // parts, *x.shape[axis + 1 :]), axis + 1)
+    edges = [(part * size // parts, -(-(part + 1) * size // parts)) for part in range(parts)]
+    return jnp.stack([reduce(lax.slice_in_dim(x, low, high, axis=axis), axis) for low, high in edges], axis)
+
+
+def adaptive_pool_plain(reduce: Callable[..., Any], x: Any, axis: int, parts: int) -> Any:
+    """The plain form, and the one for an axis whose size is a symbol: every part sees the axis through a mask."""
+    size, place, part = x.shape[axis], jnp.arange(x.shape[axis]), jnp.arange(parts)[:, None]
+    inside = (part * size // parts <= place) & (place < -(-(part + 1) * size // parts))
+    return reduce(jnp.expand_dims(x, axis), axis + 1, where=inside.reshape(*inside.shape, *(1,) * (x.ndim - 1 - axis)))
+
+
+def _largest_of(x: Any, axis: int, where: Any = None) -> Any:
+    return _peak(x if where is None else jnp.where(where, x, _lowest(x.dtype)), axis)
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(1,))
+def _peak(x: Any, axis: int) -> Any:
+    return jnp.max(x, axis)
+
+
+@_peak.defjvp
+def _peak_jvp(axis: int, primals: tuple[Any], tangents: tuple[Any]) -> tuple[Any, Any]:
+    """The tangent of the first of the largest values."""
+    (x,), (tangent,) = primals, tangents
+    out = jnp.max(x, axis, keepdims=True)
+    place = lax.broadcasted_iota("int32", x.shape, axis)
+    first = jnp.min(jnp.where(x == out, place, x.shape[axis]), axis, keepdims=True)
+    return jnp.squeeze(out, axis), jnp.sum(jnp.where(place == first, tangent, 0), axis)
 
 
 def _spatial_axes(x: jax.Array, data_format: str) -> tuple[int, ...]:

@@ -97,7 +97,14 @@ def lstm_step(
     recurrent_activation: Activation,
 ) -> tuple[jax.Array, jax.Array]:
     """One step of Hochreiter and Schmidhuber's LSTM with gates in the order i, f, c, o -> (h, c)."""
-    i, f, g, o = jnp.split(projected + h @ recurrent_kernel, 4, axis=-1)
+    return lstm_gates(projected + h @ recurrent_kernel, c, activation, recurrent_activation)
+
+
+def lstm_gates(
+    total: jax.Array, c: jax.Array, activation: Activation, recurrent_activation: Activation, axis: int = -1
+) -> tuple[jax.Array, jax.Array]:
+    """The gates' effect, given the sums that go into them side by side along an axis -> (h, c)."""
+    i, f, g, o = jnp.split(total, 4, axis)
     c = recurrent_activation(f) * c + recurrent_activation(i) * activation(g)
     return recurrent_activation(o) * activation(c), c
 

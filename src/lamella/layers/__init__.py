@@ -2,15 +2,28 @@
 
 from lamella.layers.activation import Activation, LeakyReLU, ReLU, Softmax
 from lamella.layers.calling import MaskDroppedWarning
-from lamella.layers.cells import GRUCell, LSTMCell, SimpleRNNCell
+from lamella.layers.cells import GRUCell, LSTMCell, SimpleRNNCell, StackedRNNCells
 from lamella.layers.convolution import (
     Conv1D,
+    Conv1DTranspose,
     Conv2D,
+    Conv2DTranspose,
     Conv3D,
+    Conv3DTranspose,
     Convolution1D,
+    Convolution1DTranspose,
     Convolution2D,
+    Convolution2DTranspose,
     Convolution3D,
+    Convolution3DTranspose,
+    DepthwiseConv1D,
+    DepthwiseConv2D,
+    SeparableConv1D,
+    SeparableConv2D,
+    SeparableConvolution1D,
+    SeparableConvolution2D,
 )
+from lamella.layers.convolution_recurrent import ConvLSTM1D, ConvLSTM2D, ConvLSTM3D
 from lamella.layers.dense import Dense
 from lamella.layers.dropout import Dropout, SpatialDropout1D, SpatialDropout2D, SpatialDropout3D
 from lamella.layers.embedding import Embedding
@@ -37,6 +50,12 @@ from lamella.layers.merging import (
 from lamella.layers.normalization import BatchNormalization, LayerNormalization
 from lamella.layers.plain import Identity, Lambda, Masking
 from lamella.layers.pooling import (
+    AdaptiveAveragePooling1D,
+    AdaptiveAveragePooling2D,
+    AdaptiveAveragePooling3D,
+    AdaptiveMaxPooling1D,
+    AdaptiveMaxPooling2D,
+    AdaptiveMaxPooling3D,
     AveragePooling1D,
     AveragePooling2D,
     AveragePooling3D,
@@ -78,6 +97,7 @@ from lamella.layers.reshaping import (
     ZeroPadding2D,
     ZeroPadding3D,
 )
+from lamella.layers.signals import Rescaling, STFTSpectrogram
 from lamella.layers.spec import InputSpec
 from lamella.layers.wrappers import Bidirectional, TimeDistributed, Wrapper
 
@@ -86,6 +106,12 @@ __all__ = [
     "LSTM",
     "RNN",
     "Activation",
+    "AdaptiveAveragePooling1D",
+    "AdaptiveAveragePooling2D",
+    "AdaptiveAveragePooling3D",
+    "AdaptiveMaxPooling1D",
+    "AdaptiveMaxPooling2D",
+    "AdaptiveMaxPooling3D",
     "Add",
     "Average",
     "AveragePooling1D",
@@ -98,15 +124,26 @@ __all__ = [
     "Bidirectional",
     "Concatenate",
     "Conv1D",
+    "Conv1DTranspose",
     "Conv2D",
+    "Conv2DTranspose",
     "Conv3D",
+    "Conv3DTranspose",
+    "ConvLSTM1D",
+    "ConvLSTM2D",
+    "ConvLSTM3D",
     "Convolution1D",
+    "Convolution1DTranspose",
     "Convolution2D",
+    "Convolution2DTranspose",
     "Convolution3D",
+    "Convolution3DTranspose",
     "Cropping1D",
     "Cropping2D",
     "Cropping3D",
     "Dense",
+    "DepthwiseConv1D",
+    "DepthwiseConv2D",
     "Dot",
     "Dropout",
     "Embedding",
@@ -147,13 +184,20 @@ __all__ = [
     "Permute",
     "ReLU",
     "RepeatVector",
+    "Rescaling",
     "Reshape",
+    "STFTSpectrogram",
+    "SeparableConv1D",
+    "SeparableConv2D",
+    "SeparableConvolution1D",
+    "SeparableConvolution2D",
     "SimpleRNN",
     "SimpleRNNCell",
     "Softmax",
     "SpatialDropout1D",
     "SpatialDropout2D",
     "SpatialDropout3D",
+    "StackedRNNCells",
     "Subtract",
     "TimeDistributed",
     "UpSampling1D",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import jax.numpy as jnp
 import numpy as np
@@ -93,7 +93,11 @@ class Cell(Layer):
     """
 
     gates: ClassVar[str] = ""
-    units: int
+    if TYPE_CHECKING:
+        units: int
+        use_bias: bool
+        activation: Activation
+        recurrent_activation: Activation
 
     def __post_init__(self) -> None:
         owner = type(self).__name__
@@ -216,14 +220,12 @@ class SimpleRNNCell(Cell, SimpleRNNArguments):
         return partial(kernels.simple_rnn, weights=self._weights())
 
 
-class LSTMCell(Cell, LSTMArguments):
-    """One step of an LSTM: (batch, features), [h, c] -> (batch, units), [h, c].
-
-    The gates stand in the order i, f, c, o along the last axis of the weights; `kernel_i` and so on are views.
-    Hochreiter and Schmidhuber, "Long Short-Term Memory", Neural Computation 9 (1997).
-    """
+class LSTMGates(Cell):
+    """What the cells with an LSTM's gates have in common: two states, and a forget gate that begins open."""
 
     gates = "ifco"
+    if TYPE_CHECKING:
+        unit_forget_bias: bool
 
     @property
     def state_size(self) -> list[int]:
@@ -240,6 +242,14 @@ class LSTMCell(Cell, LSTMArguments):
             return jnp.asarray(np.concatenate([first, np.ones_like(first), rest]), dtype)
 
         return forgetting_nothing
+
+
+class LSTMCell(LSTMGates, LSTMArguments):
+    """One step of an LSTM: (batch, features), [h, c] -> (batch, units), [h, c].
+
+    The gates stand in the order i, f, c, o along the last axis of the weights; `kernel_i` and so on are views.
+    Hochreiter and Schmidhuber, "Long Short-Term Memory", Neural Computation 9 (1997).
+    """
 
     def step(self, projected: Any, states: list[Any], noise: Any = None) -> tuple[Any, list[Any]]:
         """Go one step on."""
@@ -293,3 +303,82 @@ class GRUCell(Cell, GRUArguments):
         if not standard or not _steps_as(self, GRUCell):
             return None
         return partial(kernels.gru, weights=self._weights())
+
+
+class StackedRNNCells(Layer):
+    """Cells one upon the other, as one cell: (batch, features), states of each -> (batch, units), states of each.
+
+    `RNN([cell, cell])` is the same as `RNN(StackedRNNCells([cell, cell]))`.
+
+    >>> import numpy as np
+    >>> stack = StackedRNNCells([LSTMCell(4), GRUCell(3)])
+    >>> output, states = stack(np.ones((2, 5), "float32"), stack.get_initial_state(2))
+    >>> output.shape, [len(each) for each in states]
+    ((2, 3), [2, 1])
+    """
+
+    cells: Any
+
+    def __post_init__(self) -> None:
+        self.cells = list(self.cells)
+        for cell in self.cells:
+            check_cell(type(self).__name__, cell)
+
+    @property
+    def state_size(self) -> list[Any]:
+        """The sizes of each cell's states."""
+        return [cell.state_size for cell in self.cells]
+
+    @property
+    def output_size(self) -> Any:
+        """The size of the last cell's output."""
+        return _output_size(self.cells[-1])
+
+    def get_initial_state(self, batch_size: Any = None) -> list[list[Any]]:
+        """Return states of zeros for each cell."""
+        return [initial_states(cell, batch_size, self.compute_dtype) for cell in self.cells]
+
+    def build(self, input_shape: Any) -> None:
+        for cell in self.cells:
+            if not cell.built:
+                cell.build(input_shape)
+            input_shape = (input_shape[0], _output_size(cell))
+
+    def call(self, inputs: Any, states: Any, training: Any = False) -> Any:
+        after = []
+        for cell, now in zip(self.cells, states, strict=True):
+            inputs, now = call_cell(cell, inputs, now)
+            after.append(now)
+        return inputs, after
+
+
+def check_cell(owner: str, cell: Any) -> None:
+    """Refuse what is no cell."""
+    if not hasattr(cell, "state_size") or not callable(cell):
+        raise ArgumentError(
+            f"{owner}: a cell is a layer with `state_size` and a `call` for one step; got {type(cell).__name__}.",
+            mend="RNN(LSTMCell(32))",
+        )
+
+
+def call_cell(cell: Any, x: Any, states: Any) -> tuple[Any, list[Any]]:
+    """Go one step on; the states come back as a list, also where there is one."""
+    output, after = cell(x, states)
+    return output, list(after) if isinstance(after, list | tuple) else [after]
+
+
+def initial_states(cell: Any, batch_size: Any, dtype: str) -> list[Any]:
+    """Return a cell's states of zeros, as a list also where there is one."""
+    if hasattr(cell, "get_initial_state"):
+        states = cell.get_initial_state(batch_size=batch_size)
+        return list(states) if isinstance(states, list | tuple) else [states]
+    sizes = cell.state_size if isinstance(cell.state_size, list | tuple) else [cell.state_size]
+    dims = [tuple(size) if isinstance(size, list | tuple) else (size,) for size in sizes]
+    return [jnp.zeros((batch_size, *each), dtype) for each in dims]
+
+
+def _output_size(cell: Any) -> Any:
+    size = getattr(cell, "output_size", None)
+    if size is not None:
+        return size
+    return cell.state_size[0] if isinstance(cell.state_size, list | tuple) else cell.state_size

@@ -152,6 +152,69 @@ class GlobalAveragePooling3D(GlobalAveragePooling):
     rank = 3
 
 
+class AdaptivePooling(Layer):
+    """Spatial axes in so many parts, each reduced to one value: (batch, *spatial, channels) -> (..., channels).
+
+    Parts overlap where a size cannot be divided; part i of n goes from floor(i size / n) to ceil((i + 1) size / n).
+    """
+
+    rank: ClassVar[int]
+    kernel: ClassVar[Callable[..., Any]]
+
+    output_size: Any
+    data_format: Any = None
+
+    def __post_init__(self) -> None:
+        self.output_size = tuple_of(self.output_size, self.rank, type(self).__name__, "output_size")
+        self.data_format = standardize_data_format(self.data_format)
+        self.axis_names = spatial_names(self.rank, self.data_format)
+        self.input_spec = InputSpec(ndim=self.rank + 2)
+
+    def call(self, inputs: Any) -> Any:
+        return type(self).kernel(inputs, self.output_size, self.data_format)
+
+
+class AdaptiveAveragePooling1D(AdaptivePooling):
+    """The mean of each part of the steps: (batch, steps, channels) -> (batch, size, channels)."""
+
+    rank, kernel = 1, staticmethod(kernels.adaptive_average_pool)
+
+
+class AdaptiveAveragePooling2D(AdaptivePooling):
+    """The mean of each part of images: (batch, rows, cols, channels) -> (batch, *output_size, channels).
+
+    >>> import numpy as np
+    >>> AdaptiveAveragePooling2D((2, 3))(np.ones((1, 5, 4, 3), "float32")).shape
+    (1, 2, 3, 3)
+    """
+
+    rank, kernel = 2, staticmethod(kernels.adaptive_average_pool)
+
+
+class AdaptiveAveragePooling3D(AdaptivePooling):
+    """The mean of each part of volumes: (batch, depth, rows, cols, channels) -> (batch, *output_size, channels)."""
+
+    rank, kernel = 3, staticmethod(kernels.adaptive_average_pool)
+
+
+class AdaptiveMaxPooling1D(AdaptivePooling):
+    """The largest of each part of the steps: (batch, steps, channels) -> (batch, size, channels)."""
+
+    rank, kernel = 1, staticmethod(kernels.adaptive_max_pool)
+
+
+class AdaptiveMaxPooling2D(AdaptivePooling):
+    """The largest of each part of images: (batch, rows, cols, channels) -> (batch, *output_size, channels)."""
+
+    rank, kernel = 2, staticmethod(kernels.adaptive_max_pool)
+
+
+class AdaptiveMaxPooling3D(AdaptivePooling):
+    """The largest of each part of volumes: (batch, depth, rows, cols, channels) -> (batch, *output_size, channels)."""
+
+    rank, kernel = 3, staticmethod(kernels.adaptive_max_pool)
+
+
 MaxPool1D, MaxPool2D, MaxPool3D = MaxPooling1D, MaxPooling2D, MaxPooling3D
 AvgPool1D, AvgPool2D, AvgPool3D = AveragePooling1D, AveragePooling2D, AveragePooling3D
 GlobalMaxPool1D, GlobalMaxPool2D, GlobalMaxPool3D = GlobalMaxPooling1D, GlobalMaxPooling2D, GlobalMaxPooling3D

@@ -8,8 +8,8 @@ import jax.numpy as jnp
 
 from lamella import kernels
 from lamella.core.config import fields_of
-from lamella.core.errors import ArgumentError, ShapeError
-from lamella.core.structure import leaves_of
+from lamella.core.errors import ShapeError
+from lamella.core.structure import flatten, leaves_of, map_leaves, unflatten
 from lamella.core.values import full
 from lamella.core.variable import Variable
 from lamella.layers.cells import (
@@ -20,7 +20,11 @@ from lamella.layers.cells import (
     LSTMCell,
     SimpleRNNArguments,
     SimpleRNNCell,
+    StackedRNNCells,
+    call_cell,
+    check_cell,
     gate_view,
+    initial_states,
 )
 from lamella.layers.layer import Layer
 from lamella.layers.spec import InputSpec
@@ -31,7 +35,17 @@ class Kept:
     """The states that a stateful layer carries from batch to batch; they are not among its weights."""
 
     def __init__(self, states: list[Any]) -> None:
-        self.variables = [Variable(state, trainable=False, name=f"state_{i}") for i, state in enumerate(states)]
+        leaves, self.structure = flatten(states)
+        self.variables = [Variable(state, trainable=False, name=f"state_{i}") for i, state in enumerate(leaves)]
+
+    def nested(self) -> list[Any]:
+        """Return the variables as the cell has its states."""
+        return unflatten(self.structure, self.variables)  # type: ignore[no-any-return]
+
+    def keep(self, states: list[Any]) -> None:
+        """Give the variables new values."""
+        for variable, state in zip(self.variables, leaves_of(states), strict=True):
+            variable.assign(state)
 
 
 class Recurrence(Layer):
@@ -40,8 +54,8 @@ class Recurrence(Layer):
     A step whose mask is False keeps the states and repeats the output before it.
     """
 
-    axis_names = ("batch", "time", "features")
     supports_masking = True
+    _features: int = -1
     if TYPE_CHECKING:
         cell: Any
         zero_output_for_mask: bool
@@ -51,32 +65,25 @@ class Recurrence(Layer):
         stateful: bool
 
     def __post_init__(self) -> None:
+        self.axis_names = ("batch", "time", "features")
         self.input_spec = InputSpec(ndim=3)
         self._kept: Kept | None = None
 
     def build(self, input_shape: Any) -> None:
         if not self.cell.built:
             self.cell.build((input_shape[0], *input_shape[2:]))
-        self.input_spec = InputSpec(ndim=3, axes={-1: input_shape[-1]})
+        self.input_spec = InputSpec(ndim=len(input_shape), axes={self._features: input_shape[self._features]})
         if self.stateful:
             if input_shape[0] is None:
                 raise ShapeError(
                     f"{type(self).__name__}: a stateful layer needs a fixed batch size.",
                     mend="Input(..., batch_size=32) or batch_shape=(32, 10, 5)",
                 )
-            self._kept = Kept(self._zeros(input_shape[0]))
-
-    def _zeros(self, batch_size: Any) -> list[Any]:
-        if hasattr(self.cell, "get_initial_state"):
-            states = self.cell.get_initial_state(batch_size=batch_size)
-            return list(states) if isinstance(states, list | tuple) else [states]
-        sizes = self.cell.state_size
-        sizes = list(sizes) if isinstance(sizes, list | tuple) else [sizes]
-        return [jnp.zeros((batch_size, *_dims(size)), self.compute_dtype) for size in sizes]
+            self._kept = Kept(self.get_initial_state(input_shape[0]))
 
     def get_initial_state(self, batch_size: Any) -> list[Any]:
         """Return the states at the beginning: zeros."""
-        return self._zeros(batch_size)
+        return initial_states(self.cell, batch_size, self.compute_dtype)
 
     def reset_state(self) -> None:
         """Set the states that are carried from batch to batch back to zero."""
@@ -86,58 +93,25 @@ class Recurrence(Layer):
     reset_states = reset_state
 
     @property
-    def states(self) -> list[Variable] | None:
-        """The states that are carried from batch to batch, of a stateful layer."""
-        return self._kept.variables if self._kept else None
+    def states(self) -> list[Any] | None:
+        """The states that are carried from batch to batch, of a stateful layer: variables."""
+        return self._kept.nested() if self._kept else None
 
     def call(self, sequences: Any, initial_state: Any = None, mask: Any = None, training: Any = False) -> Any:
         if isinstance(mask, list | tuple):
             mask = mask[0]
         if self._kept is not None and initial_state is None:
-            states = [variable.value for variable in self._kept.variables]
+            states = map_leaves(lambda variable: variable.value, self._kept.nested())
         elif initial_state is None:
-            states = self._zeros(sequences.shape[0])
+            states = self.get_initial_state(sequences.shape[0])
         else:
             states = list(initial_state) if isinstance(initial_state, list | tuple) else [initial_state]
-        last, outputs, states = self._loop(sequences, states, mask, training)
+        how = {"go_backwards": self.go_backwards, "zero_output_for_mask": self.zero_output_for_mask}
+        last, outputs, states = run_cell(self.cell, sequences, states, mask, training, how)
         if self._kept is not None:
-            for variable, state in zip(self._kept.variables, states, strict=True):
-                variable.assign(state)
+            self._kept.keep(states)
         result = outputs if self.return_sequences else last
         return (result, *states) if self.return_state else result
-
-    def _loop(self, sequences: Any, states: list[Any], mask: Any, training: Any) -> tuple[Any, Any, list[Any]]:
-        """Run the cell over time; a known cell takes the products of all inputs before the loop."""
-        cell = self.cell
-        if isinstance(cell, Cell) and type(cell).call is Cell.call:
-            sequences = cell.dropped(sequences, training)
-            noise = cell.recurrent_noise(states[0], training)
-            whole = cell.whole() if noise is None else None
-            how = {"go_backwards": self.go_backwards, "zero_output_for_mask": self.zero_output_for_mask}
-            if whole is not None:
-                return whole(sequences, states, mask=mask, **how)  # type: ignore[no-any-return]
-            return kernels.scan_steps(
-                lambda x, now: cell.step(x, now, noise),
-                cell.project(sequences),
-                states,
-                mask,
-                **how,
-            )
-
-        def run(pure_of: Any, values: list[Any]) -> tuple[list[Any], Any]:
-            one = pure_of(lambda x, now: _called(cell, x, now))
-
-            def step(x: Any, carry: list[Any]) -> tuple[Any, list[Any]]:
-                new_values, (output, new_states) = one(carry[0], x, carry[1:])
-                return output, [new_values, *new_states]
-
-            carry = [values, *states]
-            last, outputs, (values, *after) = kernels.scan_steps(
-                step, sequences, carry, mask, self.go_backwards, self.zero_output_for_mask, unmasked=1
-            )
-            return values, (last, outputs, after)
-
-        return with_state(run)  # type: ignore[no-any-return]
 
     def compute_mask(self, inputs: Any, previous_mask: Any = None) -> Any:
         """The mask goes on with the sequences, if they are returned."""
@@ -146,20 +120,61 @@ class Recurrence(Layer):
         return [kept, *(None for _ in leaves_of(self.cell.state_size))] if self.return_state else kept
 
 
-def _called(cell: Any, x: Any, states: list[Any]) -> tuple[Any, list[Any]]:
-    one = not isinstance(cell.state_size, list | tuple)
-    output, new = cell(x, states)
-    return output, list(new) if isinstance(new, list | tuple) else [new] if one else list(new)
+def run_cell(
+    cell: Any, sequences: Any, states: list[Any], mask: Any, training: Any, how: dict[str, bool]
+) -> tuple[Any, Any, list[Any]]:
+    """Run a cell over time; a known cell takes the products of all inputs before the loop."""
+    if isinstance(cell, StackedRNNCells) and type(cell).call is StackedRNNCells.call:
+        return _run_stack(cell, sequences, states, mask, training, how)
+    if not isinstance(cell, Cell) or type(cell).call is not Cell.call:
+        return _run_any(cell, sequences, states, mask, how)
+    sequences = cell.dropped(sequences, training)
+    noise = cell.recurrent_noise(states[0], training)
+    whole = cell.whole() if noise is None else None
+    if whole is not None:
+        return whole(sequences, states, mask=mask, **how)  # type: ignore[no-any-return]
+    return kernels.scan_steps(lambda x, now: cell.step(x, now, noise), cell.project(sequences), states, mask, **how)
 
 
-def _dims(size: Any) -> tuple[int, ...]:
-    return tuple(size) if isinstance(size, list | tuple) else (size,)
+def _run_any(
+    cell: Any, sequences: Any, states: list[Any], mask: Any, how: dict[str, bool]
+) -> tuple[Any, Any, list[Any]]:
+    """Call a cell step by step; what it writes to variables goes through the loop."""
+
+    def run(pure_of: Any, values: list[Any]) -> tuple[list[Any], Any]:
+        one = pure_of(lambda x, now: call_cell(cell, x, now))
+
+        def step(x: Any, carry: list[Any]) -> tuple[Any, list[Any]]:
+            new_values, (output, new_states) = one(carry[0], x, carry[1:])
+            return output, [new_values, *new_states]
+
+        last, outputs, (values, *after) = kernels.scan_steps(
+            step, sequences, [values, *states], mask, **how, unmasked=1
+        )
+        return values, (last, outputs, after)
+
+    return with_state(run)  # type: ignore[no-any-return]
+
+
+def _run_stack(
+    stack: StackedRNNCells, sequences: Any, states: list[Any], mask: Any, training: Any, how: dict[str, bool]
+) -> tuple[Any, Any, list[Any]]:
+    """Run one cell after the other over all of time, which comes to the same as all of them at each step."""
+    last, after = None, []
+    for number, (cell, now) in enumerate(zip(stack.cells, states, strict=True)):
+        last, sequences, now = run_cell(cell, sequences, list(now), mask, training, how)
+        after.append(list(now))
+        if number == 0 and how["go_backwards"]:
+            # The outputs come in the order in which they were computed.
+            mask, how = None if mask is None else jnp.flip(mask, 1), {**how, "go_backwards": False}
+    return last, sequences, after
 
 
 class RNN(Recurrence):
     """A cell of any kind in a loop: (batch, time, ...) -> (batch, output_size), or every step's.
 
-    A cell is a layer with `state_size` and `call(inputs, states) -> (outputs, new_states)` for one step.
+    A cell is a layer with `state_size` and `call(inputs, states) -> (outputs, new_states)` for one step. A list of
+    cells is a stack of them.
 
     >>> import numpy as np
     >>> RNN(LSTMCell(4), return_sequences=True)(np.ones((2, 7, 3), "float32")).shape
@@ -176,11 +191,9 @@ class RNN(Recurrence):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not hasattr(self.cell, "state_size") or not callable(self.cell):
-            raise ArgumentError(
-                f"RNN: a cell is a layer with `state_size` and a `call` for one step; got {type(self.cell).__name__}.",
-                mend="RNN(LSTMCell(32))",
-            )
+        if isinstance(self.cell, list | tuple):
+            self.cell = StackedRNNCells(self.cell)
+        check_cell("RNN", self.cell)
         self.input_spec = InputSpec(min_ndim=3)
 
 
@@ -194,8 +207,6 @@ class CellLoop(Recurrence):
     go_backwards: bool = False
     stateful: bool = False
     unroll: bool = False
-    use_cudnn: Any = "auto"
-    zero_output_for_mask: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -216,6 +227,8 @@ class SimpleRNN(CellLoop, SimpleRNNArguments):
     (2, 4)
     """
 
+    zero_output_for_mask: bool = False
+
     cell_class = SimpleRNNCell
 
 
@@ -231,6 +244,9 @@ class LSTM(CellLoop, LSTMArguments):
     ((2, 32), (8, 32))
     """
 
+    use_cudnn: Any = "auto"
+    zero_output_for_mask: bool = False
+
     cell_class = LSTMCell
 
 
@@ -244,5 +260,8 @@ class GRU(CellLoop, GRUArguments):
     >>> GRU(4, return_sequences=True)(np.ones((2, 7, 3), "float32")).shape
     (2, 7, 4)
     """
+
+    use_cudnn: Any = "auto"
+    zero_output_for_mask: bool = False
 
     cell_class = GRUCell

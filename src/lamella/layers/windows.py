@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from lamella.core.axes import is_symbolic
+from lamella.core.axes import is_symbolic, spatial_names
 from lamella.core.errors import ArgumentError, ShapeError
+from lamella.core.settings import one_of, standardize_data_format
 
 
 def tuple_of(value: Any, rank: int, owner: str, argument: str, least: int = 1) -> tuple[int, ...]:
@@ -16,6 +17,34 @@ def tuple_of(value: Any, rank: int, owner: str, argument: str, least: int = 1) -
             f"{owner}: {argument} must be an integer of at least {least} or {rank} of them, got {value!r}."
         )
     return sizes
+
+
+def settle_windows(layer: Any, rank: int, paddings: tuple[str, ...] = ("valid", "same")) -> None:
+    """Check a convolution's arguments and make them complete: sizes as tuples, padding, data format, counts."""
+    owner = type(layer).__name__
+    for name in ("kernel_size", "strides", "dilation_rate"):
+        setattr(layer, name, tuple_of(getattr(layer, name), rank, owner, name))
+    layer.padding = one_of("padding", layer.padding, paddings)
+    layer.data_format = standardize_data_format(layer.data_format)
+    layer.axis_names = spatial_names(rank, layer.data_format)
+    for name in ("filters", "groups", "depth_multiplier"):
+        count = getattr(layer, name, 1)
+        if not isinstance(count, int) or count < 1:
+            raise ArgumentError(f"{owner}: {name} must be a positive integer, got {count!r}.")
+
+
+def refuse_strides_with_dilation(layer: Any) -> None:
+    """Refuse windows that both jump and have gaps."""
+    if max(layer.strides) > 1 and max(layer.dilation_rate) > 1:
+        raise ArgumentError(
+            f"{type(layer).__name__}: strides={layer.strides} and dilation_rate={layer.dilation_rate} exclude each "
+            "other."
+        )
+
+
+def reach_of(layer: Any) -> tuple[int, ...]:
+    """Return how many positions a window spans along each axis."""
+    return tuple((size - 1) * step + 1 for size, step in zip(layer.kernel_size, layer.dilation_rate, strict=True))
 
 
 def pairs_of(value: Any, rank: int, owner: str, argument: str) -> tuple[tuple[int, int], ...]:

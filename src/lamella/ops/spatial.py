@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -170,23 +169,17 @@ def average_pool(
 @op
 def adaptive_average_pool(inputs: Any, output_size: Any, data_format: str | None = None) -> Any:
     """(batch, *space, channels) -> (batch, *output_size, channels): means of windows that cover it."""
-    return _adaptive(jnp.mean, array(inputs), output_size, data_format)
+    x = array(inputs)
+    size = _tuple("output_size", output_size, x.ndim - 2)
+    return kernels.adaptive_average_pool(x, size, standardize_data_format(data_format))
 
 
 @op
 def adaptive_max_pool(inputs: Any, output_size: Any, data_format: str | None = None) -> Any:
     """(batch, *space, channels) -> (batch, *output_size, channels): maxima of windows that cover it."""
-    return _adaptive(jnp.max, array(inputs), output_size, data_format)
-
-
-def _adaptive(reduce: Callable[..., Any], x: Any, output_size: Any, data_format: str | None) -> Any:
-    first = 1 if standardize_data_format(data_format) == "channels_last" else 2
-    for axis, wanted in enumerate(_tuple("output_size", output_size, x.ndim - 2), first):
-        size = x.shape[axis]
-        edges = [(i * size // wanted, -(-(i + 1) * size // wanted)) for i in range(wanted)]
-        parts = [reduce(lax.slice_in_dim(x, a, b, axis=axis), axis=axis, keepdims=True) for a, b in edges]
-        x = jnp.concatenate(parts, axis)
-    return x
+    x = array(inputs)
+    size = _tuple("output_size", output_size, x.ndim - 2)
+    return kernels.adaptive_max_pool(x, size, standardize_data_format(data_format))
 
 
 @op

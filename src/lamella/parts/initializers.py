@@ -21,6 +21,7 @@ from lamella.core.variable import Variable
 from lamella.parts.identify import find
 
 __all__ = [
+    "STFT",
     "Constant",
     "GlorotNormal",
     "GlorotUniform",
@@ -38,6 +39,7 @@ __all__ = [
     "RandomInitializer",
     "RandomNormal",
     "RandomUniform",
+    "STFTInitializer",
     "TruncatedNormal",
     "VarianceScaling",
     "Zeros",
@@ -57,6 +59,7 @@ __all__ = [
     "random_normal",
     "random_uniform",
     "serialize",
+    "stft",
     "truncated_normal",
     "variance_scaling",
     "zeros",
@@ -345,7 +348,73 @@ class Orthogonal(RandomInitializer):
         return jnp.asarray(self.gain * np.reshape(q if rows >= columns else q.T, shape), drawn.dtype)
 
 
-IdentityInitializer, OrthogonalInitializer = Identity, Orthogonal
+# A window is a sum of cosines, the signs of which alternate: these are their amplitudes.
+_WINDOWS = {
+    "bartlett": None,
+    "blackman": (0.42, 0.5, 0.08),
+    "blackmanharris": (0.35875, 0.48829, 0.14128, 0.01168),
+    "boxcar": (1.0,),
+    "hamming": (0.54, 0.46),
+    "hann": (0.5, 0.5),
+    "nuttall": (0.3635819, 0.4891775, 0.1365995, 0.0106411),
+}
+
+
+@initializers.register("stft")
+class STFT(Initializer):
+    """The short-time Fourier transform as a convolution's kernel: (length, 1, frequencies), its real or imaginary part.
+
+    The frequencies are those of a transform of 2 (frequencies - 1) points. `window` is a name or so many values;
+    `scaling` divides by its root of squares ("density") or its sum ("spectrum"). The phases are counted in integers.
+
+    >>> STFT("real", window=None)((4, 1, 3))[:, 0, 1].round(6).tolist()
+    [1.0, 0.0, -1.0, 0.0]
+    """
+
+    side: str = "real"
+    window: Any = "hann"
+    scaling: str | None = "density"
+    periodic: bool = False
+
+    def __post_init__(self) -> None:
+        one_of("side", self.side, ("real", "imag"))
+        if self.scaling is not None:
+            one_of("scaling", self.scaling, ("density", "spectrum"))
+        if isinstance(self.window, str):
+            one_of("window", self.window, tuple(_WINDOWS))
+
+    def __call__(self, shape: Any, dtype: Any = None) -> Any:
+        length, _, frequencies = shape
+        points = max(2 * (frequencies - 1), 1)
+        turns = np.outer(np.arange(length), np.arange(frequencies)) % points / points
+        waves = np.cos(2 * np.pi * turns) if self.side == "real" else -np.sin(2 * np.pi * turns)
+        if self.window is not None:
+            window = self._window_of(length)
+            norm = {"density": np.sqrt(np.sum(window**2)), "spectrum": np.sum(np.abs(window)), None: 1.0}
+            waves = waves * window[:, None] / norm[self.scaling]
+        return jnp.asarray(waves[:, None], standardize_dtype(dtype))
+
+    def _window_of(self, length: int) -> Any:
+        if isinstance(self.window, str):
+            return _named_window(self.window, length, self.periodic)
+        window = np.asarray(self.window)
+        if window.shape != (length,):
+            raise ShapeError(f"STFT: the window must have the shape {(length,)} of a frame, got {window.shape}.")
+        return window
+
+
+def _named_window(name: str, length: int, periodic: bool) -> Any:
+    if length == 1:
+        return np.ones(1)
+    places = np.arange(length) / (length if periodic else length - 1)
+    amplitudes = _WINDOWS[name]
+    if amplitudes is None:
+        return 1 - np.abs(2 * places - 1)
+    return sum((-1) ** k * share * np.cos(2 * np.pi * k * places) for k, share in enumerate(amplitudes))
+
+
+IdentityInitializer, OrthogonalInitializer, STFTInitializer = Identity, Orthogonal, STFT
+stft = STFT
 zeros, ones, constant, identity, orthogonal = Zeros, Ones, Constant, Identity, Orthogonal
 random_normal, random_uniform, truncated_normal = RandomNormal, RandomUniform, TruncatedNormal
 variance_scaling, glorot_uniform, glorot_normal = VarianceScaling, GlorotUniform, GlorotNormal
