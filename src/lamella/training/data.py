@@ -12,7 +12,7 @@ import numpy as np
 from lamella.core.axes import describe
 from lamella.core.errors import BatchSizeError, DataError
 from lamella.core.structure import leaves_of, map_leaves
-from lamella.training.dataset import batches_of
+from lamella.training.dataset import PyDataset, batches_of
 
 _BLOCK_BYTES = 1 << 25
 Batch = tuple[Any, Any, Any]
@@ -226,7 +226,7 @@ def adapt(
     if hasattr(x, "__array__") or (isinstance(x, list | tuple | dict) and leaves_of(x)):
         return ArrayData(x, y, sample_weight, batch_size, shuffle)
     if hasattr(x, "__getitem__") and hasattr(x, "__len__") and not isinstance(x, str | list | tuple | dict):
-        return IterableData(_Indexed(x, shuffle), steps)
+        return IterableData(_Indexed(x, shuffle and isinstance(x, PyDataset)), steps)
     if isinstance(x, Iterable) and not isinstance(x, str | list | tuple | dict):
         return IterableData(x, steps)
     raise DataError(
