@@ -8,5 +8,20 @@ from lamella.training.callbacks import (
     LambdaCallback,
     TerminateOnNaN,
 )
+from lamella.training.monitors import BackupAndRestore, LearningRateScheduler, ReduceLROnPlateau, SwapEMAWeights
+from lamella.training.records import CSVLogger, RemoteMonitor
 
-__all__ = ["Callback", "CallbackList", "EarlyStopping", "History", "LambdaCallback", "TerminateOnNaN"]
+__all__ = [
+    "BackupAndRestore",
+    "CSVLogger",
+    "Callback",
+    "CallbackList",
+    "EarlyStopping",
+    "History",
+    "LambdaCallback",
+    "LearningRateScheduler",
+    "ReduceLROnPlateau",
+    "RemoteMonitor",
+    "SwapEMAWeights",
+    "TerminateOnNaN",
+]

@@ -97,9 +97,9 @@ def test_signatures_are_keras_s() -> None:
         assert getattr(ops, name).__doc__, name
 
 
-def test_nothing_of_keras_ops_is_missing_but_ctc() -> None:
+def test_nothing_of_keras_ops_is_missing() -> None:
     public = {n for n in dir(keras.ops) if n[0] != "_" and callable(getattr(keras.ops, n))}
-    assert public - set(ops.__all__) == {"ctc_decode", "ctc_loss"}
+    assert public - set(ops.__all__) == set()
 
 
 def test_settings_decide_default_dtypes() -> None:

@@ -50,6 +50,14 @@ CASES = [
     ("CategoricalFocalCrossentropy", {"alpha": 0.5, "label_smoothing": 0.1, **LOGITS}, HOT, Z),
     ("CategoricalGeneralizedCrossEntropy", {"q": 0.7}, IDS, P),
     ("Dice", {"axis": (1, 2)}, BITS, Y),
+    ("CTC", {}, np.array([[1, 2], [3, 0], [4, 4], [2, 0]]), Z),
+    ("Circle", {}, np.array([0, 1, 0, 1]), Z[:, 0] / np.linalg.norm(Z[:, 0], axis=-1, keepdims=True)),
+    (
+        "Circle",
+        {"gamma": 8.0, "margin": 0.2, "remove_diagonal": False},
+        np.array([0, 1, 2, 1]),
+        Z[:, 0] / np.linalg.norm(Z[:, 0], axis=-1, keepdims=True),
+    ),
     ("Tversky", {"alpha": 0.3, "beta": 0.9, "axis": (1, 2)}, BITS, Y),
 ]
 MASK = np.array([[1, 1, 0], [1, 0, 0], [1, 1, 1], [0, 0, 0]], bool)

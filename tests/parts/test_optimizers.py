@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import jax
@@ -35,6 +36,33 @@ CONFIGURATIONS: list[tuple[str, dict[str, Any]]] = [
     ("RMSprop", {"learning_rate": 0.02}),
     ("RMSprop", {"learning_rate": 0.02, "rho": 0.8, "momentum": 0.7, "centered": True}),
     ("Lion", {"learning_rate": 0.02, "weight_decay": 0.1}),
+    ("Ftrl", {"learning_rate": 0.1}),
+    (
+        "Ftrl",
+        {
+            "learning_rate": 0.1,
+            "learning_rate_power": -0.3,
+            "l1_regularization_strength": 0.4,
+            "l2_regularization_strength": 0.1,
+            "l2_shrinkage_regularization_strength": 0.2,
+            "beta": 0.3,
+        },
+    ),
+    ("Adafactor", {"learning_rate": 0.05}),
+    ("Adafactor", {"learning_rate": 0.5, "relative_step": False, "clip_threshold": 0.7, "weight_decay": 0.01}),
+    ("Lamb", {"learning_rate": 0.05}),
+    ("Lamb", {"learning_rate": 0.05, "beta_1": 0.8, "weight_decay": 0.1, "global_clipnorm": 0.5}),
+    ("Muon", {"learning_rate": 0.05}),
+    ("Muon", {"learning_rate": 0.05, "nesterov": False, "rms_rate": None, "ns_steps": 3, "adam_lr_ratio": 0.5}),
+    ("Muon", {"learning_rate": 0.05, "exclude_layers": ["v0"], "adam_weight_decay": None, "clipnorm": 0.5}),
+    ("ScheduleFreeAdamW", {"learning_rate": 0.05}),
+    ("ScheduleFreeAdamW", {"learning_rate": 0.05, "warmup_steps": 5, "beta_1": 0.8, "weight_decay": 0.1}),
+    ("SGD", {"learning_rate": 0.1, "gradient_accumulation_steps": 3}),
+    ("Adam", {"learning_rate": 0.05, "gradient_accumulation_steps": 2, "clipnorm": 0.5, "weight_decay": 0.01}),
+    ("Nadam", {"learning_rate": 0.02, "gradient_accumulation_steps": 4}),
+    ("Adam", {"learning_rate": 0.05, "use_ema": True, "ema_momentum": 0.7, "ema_overwrite_frequency": 3}),
+    ("SGD", {"learning_rate": 0.1, "use_ema": True, "ema_overwrite_frequency": 2, "gradient_accumulation_steps": 3}),
+    ("RMSprop", {"learning_rate": 0.02, "loss_scale_factor": 8.0, "clipvalue": 0.1}),
 ]
 
 
@@ -59,11 +87,33 @@ def ours(kind: str, arguments: dict[str, Any]) -> tuple[Any, list[Variable]]:
 @pytest.mark.parametrize("rates", [None, {7: 0.01}], ids=["one rate", "a rate assigned on the way"])
 @pytest.mark.parametrize(("kind", "arguments"), CONFIGURATIONS, ids=name)
 def test_twenty_steps(kind: str, arguments: dict[str, Any], rates: Any) -> None:
-    theirs = [keras.Variable(a) for a in START]
-    wanted = run(getattr(keras.optimizers, kind)(**arguments), theirs, rates)
-    for a, b in zip(run(*ours(kind, arguments), rates), wanted, strict=True):
+    theirs = [keras.Variable(a, name=f"v{i}") for i, a in enumerate(START)]
+    other = getattr(keras.optimizers, kind)(**arguments)
+    wanted = run(other, theirs, rates)
+    optimizer, variables = ours(kind, arguments)
+    for a, b in zip(run(optimizer, variables, rates), wanted, strict=True):
         for x, y in zip(a, b, strict=True):
             np.testing.assert_allclose(x, y, rtol=1e-5, atol=1e-6)
+    named = [(v.name, tuple(v.shape)) for v in optimizer.variables]
+    # Keras leaves the name of Nadam's product to its counter of variables.
+    assert [pair for pair in named if pair[0] != "product"] == [
+        (v.name, tuple(v.shape)) for v in other.variables if not v.name.startswith("variable")
+    ]
+    for mine, their in zip(optimizer.variables, other.variables, strict=True):
+        np.testing.assert_allclose(mine.numpy(), np.asarray(their), rtol=1e-4, atol=1e-5)
+    for end in (optimizer, other):
+        end.finalize_variable_values(variables if end is optimizer else theirs)
+    np.testing.assert_allclose(variables[0].numpy(), np.asarray(theirs[0]), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", sorted({kind for kind, _ in CONFIGURATIONS}))
+def test_arguments(kind: str) -> None:
+    signatures = [inspect.signature(getattr(module.optimizers, kind)) for module in (lamella, keras)]
+    mine, theirs = ({n: p.default for n, p in s.parameters.items() if n != "kwargs"} for s in signatures)
+    assert list(mine.items()) == list(theirs.items())
+    wanted = getattr(keras.optimizers, kind)().get_config()
+    found = getattr(lamella.optimizers, kind)().get_config()
+    assert {**found, "name": ""} == {**wanted, "name": ""}
 
 
 @pytest.mark.parametrize(("kind", "arguments"), CONFIGURATIONS, ids=name)
@@ -88,6 +138,9 @@ SCHEDULES: list[tuple[str, dict[str, Any]]] = [
     ("PolynomialDecay", {"initial_learning_rate": 0.1, "decay_steps": 12, "power": 2.0}),
     ("PolynomialDecay", {"initial_learning_rate": 0.1, "decay_steps": 6, "cycle": True}),
     ("CosineDecay", {"initial_learning_rate": 0.1, "decay_steps": 15, "alpha": 0.1}),
+    ("CosineDecayRestarts", {"initial_learning_rate": 0.1, "first_decay_steps": 4, "alpha": 0.1}),
+    ("CosineDecayRestarts", {"initial_learning_rate": 0.1, "first_decay_steps": 5, "t_mul": 1.0, "m_mul": 0.5}),
+    ("CosineDecayRestarts", {"initial_learning_rate": 0.1, "first_decay_steps": 3, "t_mul": 1.5, "m_mul": 0.8}),
     ("CosineDecay", {"initial_learning_rate": 0.0, "decay_steps": 12, "warmup_target": 0.1, "warmup_steps": 4}),
 ]
 
@@ -98,8 +151,9 @@ def test_schedules(kind: str, arguments: dict[str, Any]) -> None:
     theirs = getattr(keras.optimizers.schedules, kind)(**arguments)
     for step in range(20):
         np.testing.assert_allclose(mine(step), theirs(step), rtol=1e-5, atol=1e-7)
-    twin = type(mine).from_config(mine.get_config())
-    np.testing.assert_array_equal(twin(7), mine(7))
+    module = lamella.optimizers.schedules
+    for twin in (type(mine).from_config(mine.get_config()), module.deserialize(module.serialize(mine))):
+        np.testing.assert_array_equal(twin(7), mine(7))
     optimizer, variables = ours("SGD", {"learning_rate": mine})
     wanted = run(keras.optimizers.SGD(theirs), [keras.Variable(a) for a in START])
     np.testing.assert_allclose(run(optimizer, variables)[-1][0], wanted[-1][0], rtol=1e-5, atol=1e-6)
@@ -147,6 +201,28 @@ def test_mistakes() -> None:
         optimizer.apply(GRADS[0][:1], variables)
     with pytest.raises(ValueError, match="name or an Optimizer"):
         lamella.optimizers.get(3)
+    with pytest.raises(ValueError, match="no gradient for any"):
+        optimizer.apply([None, None], variables)
+    with pytest.raises(ValueError, match="has no argument 'lerning_rate'"):
+        lamella.optimizers.SGD(lerning_rate=1.0)
+    with pytest.raises(ValueError, match="multiple values"):
+        lamella.optimizers.SGD(1.0, learning_rate=1.0)
+    with pytest.raises(NotImplementedError, match="neither `rule` nor"):
+        lamella.optimizers.Optimizer(0.1).apply(GRADS[0], variables)
+    with pytest.raises(ValueError, match="2 initializers for 1 names"):
+        optimizer.add_optimizer_variables(variables, ["a"], ["zeros", "ones"])
+    for arguments, text in (
+        ({"gradient_accumulation_steps": 1}, "at least 2"),
+        ({"use_ema": True, "ema_momentum": 2.0}, "ema_momentum lies"),
+        ({"use_ema": True, "ema_overwrite_frequency": 0.5}, "ema_overwrite_frequency is"),
+    ):
+        with pytest.raises(ValueError, match=text):
+            lamella.optimizers.SGD(**arguments)
+    for arguments in ({"learning_rate_power": 1.0}, {"beta": 0.1, "l1_regularization_strength": -1.0}):
+        with pytest.raises(ValueError, match="Ftrl: l"):
+            lamella.optimizers.Ftrl(**arguments)
+    with pytest.raises(ValueError, match="first_decay_steps is above"):
+        lamella.optimizers.schedules.CosineDecayRestarts(0.1, 0)
 
 
 def test_state_and_iterations() -> None:

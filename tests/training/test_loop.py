@@ -84,7 +84,7 @@ class TestCallbacks:
 
     def test_larger_is_better_for_accuracies(self) -> None:
         stop = callbacks.EarlyStopping(monitor="val_accuracy")
-        assert stop._better(0.9, 0.8) and not stop._better(0.7, 0.8)
+        assert stop.better(0.9, 0.8) and not stop.better(0.7, 0.8)
 
     def test_nan_ends_the_training(self) -> None:
         model = linear()

@@ -205,6 +205,23 @@ def get_registered_name(thing: Any) -> str:
     return next((n for n, known in _registered.items() if known is thing), str(thing.__name__))
 
 
+def get_registered_object(
+    name: str, custom_objects: Mapping[str, Any] | None = None, module_objects: Mapping[str, Any] | None = None
+) -> Any:
+    """Return the class or function of a registered name, or None.
+
+    >>> get_registered_object("nothing>known") is None
+    True
+    """
+    tables = (_custom.get(), _registered, custom_objects or {}, module_objects or {})
+    return next((table[name] for table in tables if name in table), None)
+
+
+def get_custom_objects() -> dict[str, Any]:
+    """Return the table of registered classes and functions; what is entered here by name is known from then on."""
+    return _registered
+
+
 @contextmanager
 def custom_object_scope(objects: Mapping[str, Any]) -> Iterator[None]:
     """Make classes and functions known by name while configs are read."""

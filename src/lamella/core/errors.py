@@ -81,6 +81,10 @@ class DataError(LamellaError, ValueError):
     """Data that cannot be trained on: strings, objects, NaN."""
 
 
+class NotFiniteError(LamellaError, RuntimeError):
+    """A training whose loss is NaN or infinite: `TerminateOnNaN(raise_error=True)` with too large a learning rate."""
+
+
 class SymbolicBranchError(LamellaError, TypeError):
     """Python branched or looped on an axis whose size is not known yet: `if x.shape[0] > 16`."""
 

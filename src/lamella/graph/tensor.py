@@ -218,6 +218,11 @@ def sources(symbols: list[SymbolicTensor]) -> list[SymbolicTensor]:
     return list(found.values())
 
 
+def get_source_inputs(tensor: SymbolicTensor) -> list[SymbolicTensor]:
+    """Return the inputs that a tensor was made from."""
+    return sources([tensor])
+
+
 def what(operation: Any, symbols: list[SymbolicTensor]) -> str:
     """Say which operation was called on what, for errors."""
     return f"{operation.name!r} on {', '.join(describe(t.dims) for t in symbols)}"

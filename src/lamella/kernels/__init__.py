@@ -7,6 +7,7 @@ from lamella.kernels.crossentropy import (
     softmax_cross_entropy,
     sparse_softmax_cross_entropy,
 )
+from lamella.kernels.ctc import ctc_beam_search, ctc_greedy
 from lamella.kernels.dense import dense, embed
 from lamella.kernels.noise import bernoulli
 from lamella.kernels.normalize import batch_norm, batch_norm_in_training, layer_norm
@@ -36,6 +37,8 @@ __all__ = [
     "convolve",
     "convolve_transposed",
     "crop",
+    "ctc_beam_search",
+    "ctc_greedy",
     "dense",
     "embed",
     "global_average_pool",

@@ -2,10 +2,11 @@
 
 # ruff: noqa: F403 -- each module's `__all__` says what is public.
 
-from lamella.ops import arrange, core, create, elementwise, linalg, nn, reduce, signal, spatial
+from lamella.ops import arrange, core, create, ctc, elementwise, linalg, nn, reduce, signal, spatial
 from lamella.ops.arrange import *
 from lamella.ops.core import *
 from lamella.ops.create import *
+from lamella.ops.ctc import *
 from lamella.ops.elementwise import *
 from lamella.ops.linalg import *
 from lamella.ops.nn import *
@@ -17,6 +18,7 @@ __all__ = [
     *arrange.__all__,
     *core.__all__,
     *create.__all__,
+    *ctc.__all__,
     *elementwise.__all__,
     *linalg.__all__,
     *nn.__all__,

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from lamella import kernels
+from lamella import kernels, ops
 from lamella.core.errors import ShapeError
 from lamella.core.registry import Registry
 from lamella.core.settings import epsilon
@@ -267,6 +267,55 @@ def kl_divergence(y_true: Any, y_pred: Any) -> Any:
     """(..., d) probabilities twice -> (...) `sum(y_true * log(y_true / y_pred))`."""
     y_true, y_pred = (jnp.clip(y, epsilon(), 1.0) for y in _pair(y_true, y_pred))
     return jnp.sum(y_true * jnp.log(y_true / y_pred), axis=-1)
+
+
+# -- sequences and pairs ---------------------------------------------------------------------------
+
+
+@losses.register()
+def ctc(y_true: Any, y_pred: Any) -> Any:
+    """(batch, labels), 0 after the last, and (batch, time, classes) logits, class 0 between labels -> (batch,).
+
+    Minus the log-probability of all ways to write the labels over the steps (Graves et al., ICML 2006).
+    """
+    y_true, y_pred = as_array(y_true), as_array(y_pred)
+    if y_true.ndim != 2 or y_pred.ndim != 3:
+        raise ShapeError(
+            f"ctc takes labels (batch, labels) and logits (batch, time, classes); "
+            f"got {y_true.shape} and {y_pred.shape}."
+        )
+    steps = jnp.full(y_pred.shape[:1], y_pred.shape[1], "int32")
+    return ops.ctc_loss(y_true, y_pred, jnp.sum(y_true != 0, -1), steps)
+
+
+@losses.register()
+def circle(
+    y_true: Any,
+    y_pred: Any,
+    ref_labels: Any = None,
+    ref_embeddings: Any = None,
+    remove_diagonal: bool = True,
+    gamma: float = 80.0,
+    margin: float = 0.4,
+) -> Any:
+    """(batch,) class numbers, (batch, features) embeddings of length one -> (batch,): near within a class, far without.
+
+    Pairs are made with the references, or within the batch, where `remove_diagonal` leaves out each sample's pair with
+    itself. A sample without a pair of both kinds has loss 0 (Sun et al., "Circle Loss", CVPR 2020).
+    """
+    y_pred, ids = as_array(y_pred), as_array(y_true).astype("int32").ravel()
+    others = y_pred if ref_embeddings is None else as_array(ref_embeddings)
+    other_ids = ids if ref_labels is None else as_array(ref_labels).astype("int32").ravel()
+    near = ids[:, None] == other_ids
+    far = ~near
+    if remove_diagonal:
+        near = near & (jnp.arange(ids.shape[0])[:, None] != jnp.arange(other_ids.shape[0]))
+    distance = jnp.maximum(1.0 - y_pred @ others.T, 0.0)
+    attracted = -gamma * (margin + distance) * (margin - distance)
+    repelled = gamma * jnp.maximum(1.0 + margin - distance, 0.0) * (1.0 - margin - distance)
+    within = jax.nn.logsumexp(jnp.where(near, attracted, -jnp.inf), axis=1)
+    between = jax.nn.logsumexp(jnp.where(far, repelled, -jnp.inf), axis=1)
+    return jax.nn.softplus(within + between)
 
 
 # -- overlaps --------------------------------------------------------------------------------------

@@ -17,7 +17,9 @@ from lamella.parts.loss_functions import (
     categorical_focal_crossentropy,
     categorical_generalized_cross_entropy,
     categorical_hinge,
+    circle,
     cosine_similarity,
+    ctc,
     dice,
     hinge,
     huber,
@@ -35,12 +37,14 @@ from lamella.parts.loss_functions import (
 )
 
 __all__ = [
+    "CTC",
     "BinaryCrossentropy",
     "BinaryFocalCrossentropy",
     "CategoricalCrossentropy",
     "CategoricalFocalCrossentropy",
     "CategoricalGeneralizedCrossEntropy",
     "CategoricalHinge",
+    "Circle",
     "CosineSimilarity",
     "Dice",
     "Hinge",
@@ -64,7 +68,9 @@ __all__ = [
     "categorical_focal_crossentropy",
     "categorical_generalized_cross_entropy",
     "categorical_hinge",
+    "circle",
     "cosine_similarity",
+    "ctc",
     "deserialize",
     "dice",
     "get",
@@ -356,6 +362,43 @@ class CategoricalGeneralizedCrossEntropy(DeclaredLoss):
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
         return categorical_generalized_cross_entropy(y_true, y_pred, self.q)
+
+
+@losses.register()
+class CTC(DeclaredLoss):
+    """Labels over more steps than labels, wherever they stand (Graves et al., ICML 2006).
+
+    (batch, labels), 0 after the last, beside (batch, time, classes) logits, of which class 0 stands between labels.
+    """
+
+    reduction: str | None = MEAN
+    name: str = "ctc"
+    dtype: Any = None
+
+    def call(self, y_true: Any, y_pred: Any) -> Any:
+        return ctc(y_true, y_pred)
+
+
+@losses.register()
+class Circle(DeclaredLoss):
+    """Embeddings of one class near each other, of others apart: (batch,) beside (batch, features) of length one.
+
+    What each pair weighs grows with how far it is from where it should be (Sun et al., CVPR 2020). Samples whose loss
+    is 0 count nowhere.
+    """
+
+    gamma: float = 80.0
+    margin: float = 0.4
+    remove_diagonal: bool = True
+    reduction: str | None = MEAN
+    name: str = "circle"
+    dtype: Any = None
+
+    mixes_samples = "each sample is compared with the others of its batch."
+
+    def call(self, y_true: Any, y_pred: Any) -> Any:
+        out = circle(y_true, y_pred, None, None, self.remove_diagonal, self.gamma, self.margin)
+        return with_mask(out, out > 0)
 
 
 @losses.register()

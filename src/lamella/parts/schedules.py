@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import jax.numpy as jnp
 
+from lamella.core import config as configs
 from lamella.core.config import Configurable
 from lamella.core.errors import ArgumentError
 
@@ -117,11 +119,62 @@ class CosineDecay(LearningRateSchedule):
         return jnp.where(now < self.warmup_steps, rising, rate)
 
 
+class CosineDecayRestarts(LearningRateSchedule):
+    """Half a cosine again and again: each `t_mul` times as long as the one before it, and `m_mul` times as high.
+
+    Loshchilov and Hutter, "SGDR: Stochastic Gradient Descent with Warm Restarts", ICLR 2017.
+
+    >>> schedule = CosineDecayRestarts(1.0, 10)
+    >>> [round(float(schedule(step)), 2) for step in (0, 5, 10, 20, 30)]
+    [1.0, 0.5, 1.0, 0.5, 1.0]
+    """
+
+    initial_learning_rate: float
+    first_decay_steps: int
+    t_mul: float = 2.0
+    m_mul: float = 1.0
+    alpha: float = 0.0
+    name: str = "SGDRDecay"
+
+    def __post_init__(self) -> None:
+        if self.first_decay_steps <= 0:
+            raise ArgumentError(f"first_decay_steps is above 0, got {self.first_decay_steps}.")
+
+    def __call__(self, step: Any) -> Any:
+        share = jnp.asarray(step, "float32") / self.first_decay_steps
+        if self.t_mul == 1:
+            restarts = jnp.floor(share)
+            share = share - restarts
+        else:
+            t_mul = jnp.float32(self.t_mul)
+            restarts = jnp.floor(jnp.log(1 - share * (1 - t_mul)) / jnp.log(t_mul))
+            share = (share - (1 - t_mul**restarts) / (1 - t_mul)) / t_mul**restarts
+        cosine = 0.5 * self.m_mul**restarts * (1 + jnp.cos(math.pi * share))
+        return self.initial_learning_rate * ((1 - self.alpha) * cosine + self.alpha)
+
+
+def serialize(learning_rate_schedule: LearningRateSchedule) -> Any:
+    """Return a schedule as plain data."""
+    return configs.serialize(learning_rate_schedule)
+
+
+def deserialize(config: Any, custom_objects: Mapping[str, Any] | None = None) -> Any:
+    """Return the schedule that plain data describes.
+
+    >>> deserialize(serialize(ExponentialDecay(0.1, 10, 0.5))).decay_steps
+    10
+    """
+    return configs.deserialize(config, custom_objects)
+
+
 __all__ = [
     "CosineDecay",
+    "CosineDecayRestarts",
     "ExponentialDecay",
     "InverseTimeDecay",
     "LearningRateSchedule",
     "PiecewiseConstantDecay",
     "PolynomialDecay",
+    "deserialize",
+    "serialize",
 ]

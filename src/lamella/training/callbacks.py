@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from lamella.core.errors import ArgumentError
+from lamella.core.errors import ArgumentError, NotFiniteError
 from lamella.core.settings import one_of
 
 Logs = dict[str, float]
@@ -119,9 +119,9 @@ class CallbackList:
 
 
 def _wants(callback: Any, events: tuple[str, ...]) -> bool:
-    if isinstance(callback, LambdaCallback):
-        return any(getattr(callback, event, None) in callback.given for event in events)
-    return any(getattr(type(callback), event, None) is not getattr(Callback, event) for event in events)
+    """Tell whether a callback defines one of the events, in its class or on itself."""
+    given = [(getattr(callback, event, None), getattr(Callback, event)) for event in events]
+    return any(method is not None and getattr(method, "__func__", None) is not base for method, base in given)
 
 
 class History(Callback):
@@ -148,7 +148,6 @@ class LambdaCallback(Callback):
 
     def __init__(self, **functions: Callable[..., Any] | None) -> None:
         super().__init__()
-        self.given = [function for function in functions.values() if function is not None]
         for event, function in functions.items():
             if not event.startswith("on_") or not hasattr(self, event):
                 raise ArgumentError(f"LambdaCallback has no event {event!r}.")
@@ -156,7 +155,24 @@ class LambdaCallback(Callback):
                 setattr(self, event, function)
 
 
-class EarlyStopping(Callback):
+class Monitor(Callback):
+    """The base of callbacks that watch one quantity in the logs.
+
+    `mode` "auto" takes accuracies and the like as better when larger; a change below `min_delta` is none.
+    """
+
+    def __init__(self, monitor: str, mode: str, min_delta: float) -> None:
+        super().__init__()
+        self.monitor, self.min_delta = monitor, abs(min_delta)
+        self.mode = one_of("mode", mode, ("auto", "min", "max"))
+
+    def better(self, value: float, than: float) -> bool:
+        """Tell whether a value is an improvement."""
+        growing = self.mode == "max" or (self.mode == "auto" and _grows(self.monitor))
+        return value - self.min_delta > than if growing else value + self.min_delta < than
+
+
+class EarlyStopping(Monitor):
     """Stop when a quantity has not improved for `patience` epochs.
 
     `monitor` is a name in the logs; `mode` "auto" takes accuracies and the like as better when larger.
@@ -173,21 +189,15 @@ class EarlyStopping(Callback):
         restore_best_weights: bool = False,
         start_from_epoch: int = 0,
     ) -> None:
-        super().__init__()
-        self.monitor, self.patience, self.verbose, self.baseline = monitor, patience, verbose, baseline
+        super().__init__(monitor, mode, min_delta)
+        self.patience, self.verbose, self.baseline = patience, verbose, baseline
         self.restore_best_weights, self.start_from_epoch = restore_best_weights, start_from_epoch
-        self.mode = one_of("mode", mode, ("auto", "min", "max"))
-        self.min_delta = abs(min_delta)
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
         """Start anew."""
         self.wait = self.stopped_epoch = self.best_epoch = 0
         self.best: float | None = None
         self.best_weights: list[Any] | None = None
-
-    def _better(self, value: float, than: float) -> bool:
-        growing = self.mode == "max" or (self.mode == "auto" and _grows(self.monitor))
-        return value - self.min_delta > than if growing else value + self.min_delta < than
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         """Compare with the best so far."""
@@ -202,11 +212,11 @@ class EarlyStopping(Callback):
         if self.restore_best_weights and self.best_weights is None:
             self.best_weights, self.best_epoch = self.model.get_weights(), epoch
         self.wait += 1
-        if self.best is None or self._better(value, self.best):
+        if self.best is None or self.better(value, self.best):
             self.best, self.best_epoch = value, epoch
             if self.restore_best_weights:
                 self.best_weights = self.model.get_weights()
-            if self.baseline is None or self._better(value, self.baseline):
+            if self.baseline is None or self.better(value, self.baseline):
                 self.wait = 0
             return
         if self.wait >= self.patience and epoch > 0:
@@ -226,9 +236,19 @@ def _grows(monitor: str) -> bool:
 
 
 class TerminateOnNaN(Callback):
-    """Stop as soon as the loss of an epoch is NaN or infinite."""
+    """Stop at the first batch after which the loss is NaN or infinite; with `raise_error`, by an error.
 
-    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+    It sees every batch, so each call of the compiled program runs one step.
+    """
+
+    def __init__(self, raise_error: bool = False) -> None:
+        super().__init__()
+        self.raise_error = raise_error
+
+    def on_batch_end(self, batch: int, logs: Logs | None = None) -> None:
         """Look at the loss."""
-        if not np.isfinite((logs or {}).get("loss", 0.0)):
+        loss = (logs or {}).get("loss", 0.0)
+        if not np.isfinite(loss):
+            if self.raise_error:
+                raise NotFiniteError(f"The loss is {loss} after batch {batch}.", mend="a smaller learning rate")
             self.model.stop_training = True

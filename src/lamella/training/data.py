@@ -12,6 +12,7 @@ import numpy as np
 from lamella.core.axes import describe
 from lamella.core.errors import BatchSizeError, DataError
 from lamella.core.structure import leaves_of, map_leaves
+from lamella.training.dataset import PyDataset, batches_of
 
 _BLOCK_BYTES = 1 << 25
 Batch = tuple[Any, Any, Any]
@@ -189,7 +190,7 @@ class IterableData:
         while self.steps is None or done < self.steps:
             batch = self._peeked.pop() if self._peeked else next(self._iterator, None)
             if batch is None:
-                return
+                break
             arrays = _as_batch(batch)
             size = check_sizes(x=arrays[0], y=arrays[1], sample_weight=arrays[2])
             common = max(common, size)
@@ -198,6 +199,8 @@ class IterableData:
             x, y, weights = map_leaves(lambda a, wanted=wanted: filled(a, wanted)[None], arrays)
             yield Block((x, y, weights, counts), 1, size)
             done += 1
+        if isinstance(self.source, _Indexed):
+            self.source.end()
 
 
 def _as_batch(item: Any) -> Batch:
@@ -223,7 +226,7 @@ def adapt(
     if hasattr(x, "__array__") or (isinstance(x, list | tuple | dict) and leaves_of(x)):
         return ArrayData(x, y, sample_weight, batch_size, shuffle)
     if hasattr(x, "__getitem__") and hasattr(x, "__len__") and not isinstance(x, str | list | tuple | dict):
-        return IterableData(_Indexed(x), steps)
+        return IterableData(_Indexed(x, shuffle and isinstance(x, PyDataset)), steps)
     if isinstance(x, Iterable) and not isinstance(x, str | list | tuple | dict):
         return IterableData(x, steps)
     raise DataError(
@@ -235,14 +238,23 @@ def adapt(
 class _Indexed:
     """A dataset of batches reached by index, as Keras's PyDataset is."""
 
-    def __init__(self, dataset: Any) -> None:
-        self.dataset = dataset
+    def __init__(self, dataset: Any, shuffle: bool) -> None:
+        self.dataset, self.shuffle = dataset, shuffle
 
     def __len__(self) -> int:
         return len(self.dataset)
 
     def __iter__(self) -> Iterator[Any]:
-        return (self.dataset[index] for index in range(len(self.dataset)))
+        begin = getattr(self.dataset, "on_epoch_begin", None)
+        if begin is not None:
+            begin()
+        return batches_of(self.dataset, self.shuffle)
+
+    def end(self) -> None:
+        """Tell the dataset, where it listens, that all its batches were taken."""
+        end = getattr(self.dataset, "on_epoch_end", None)
+        if end is not None:
+            end()
 
 
 def class_weights(y: Any, weights: Any, class_weight: dict[int, float]) -> Any:

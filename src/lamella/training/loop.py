@@ -83,12 +83,13 @@ def fit(compiled: Compiled, train: Data, validation: Data | None, callbacks: Any
     compiled.cut(train.first(), plan.micro_batch, plan.memory_limit)
     params = {"epochs": plan.epochs, "steps": train.steps, "verbose": plan.verbose}
     given = callbacks if isinstance(callbacks, list | tuple) else [callbacks] if callbacks else []
-    events = CallbackList([history, *given], model, params)
+    events = CallbackList([*given, history], model, params)
     model.stop_training = False
     model.history = history
+    model._trainer.next_epoch = plan.initial_epoch
     events("on_train_begin", {})
     logs: Logs = {}
-    for epoch in range(plan.initial_epoch, plan.epochs):
+    for epoch in range(model._trainer.next_epoch, plan.epochs):
         events("on_epoch_begin", epoch, {})
         title = f"epoch {epoch + 1}/{plan.epochs}"
         with Progress(plan.verbose, title, train.steps) as progress:
@@ -100,6 +101,8 @@ def fit(compiled: Compiled, train: Data, validation: Data | None, callbacks: Any
         events("on_epoch_end", epoch, logs)
         if model.stop_training:
             break
+    if plan.epochs > 0:
+        compiled.optimizer.finalize_variable_values(model.trainable_variables)
     events("on_train_end", logs)
     return history
 

@@ -90,7 +90,7 @@ class Objective:
                 new = [frame.values[id(variable)] for variable in written]
             total = total.astype("float32")
             parts = [None if part is None else part.astype("float32") for part in parts]
-            return total, (total, leaves, parts, new)
+            return self._scaled(total), (total, leaves, parts, new)
 
         grads, (total, leaves, parts, new) = jax.grad(objective, has_aux=True)([v.value for v in trained])
         for variable, value in zip(written, new, strict=True):
@@ -140,8 +140,12 @@ class Objective:
                 return share * jnp.asarray(self.penalty(), "float32")
 
         added, more = jax.value_and_grad(penalty)([v.value for v in trained])
-        grads = [mean(g) + extra for g, extra in zip(clip_per_sample(grads, norm), more, strict=True)]
+        grads = [self._scaled(mean(g) + extra) for g, extra in zip(clip_per_sample(grads, norm), more, strict=True)]
         return grads, mean(totals) + added, [None if part is None else mean(part) for part in parts]
+
+    def _scaled(self, total: Any) -> Any:
+        """Gradients are those of the loss as the optimizer scales it; the optimizer divides them again."""
+        return total if self.model.optimizer is None else self.model.optimizer.scale_loss(total)
 
     def _in_pieces(
         self, batch: Batch, size: int, update: Update, variables: list[Variable]

@@ -93,7 +93,7 @@ class Steps:
         if y is not None:
             self.metrics.build(y, outputs)
         if training and self.model.optimizer is not None:
-            self.model.optimizer.build(self.model.trainable_variables)
+            self.model.optimizer.ensure_built(self.model.trainable_variables)
         self.gather(batch, training)
 
     def report(self, batch: Any, mode: str) -> Report:

@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 from lamella.batch.memory import MemoryReport
 from lamella.core.errors import ArgumentError, NotBuiltError
+from lamella.parts import optimizers
 from lamella.training import forecast, loop
 from lamella.training.callbacks import History
 from lamella.training.compilation import Compiled
 from lamella.training.data import adapt
 
 if TYPE_CHECKING:
+    from lamella.core.dtypes import DTypePolicy
     from lamella.parts.optimizers import Optimizer
 
 
@@ -20,6 +22,7 @@ class TrainerState:
 
     def __init__(self) -> None:
         self.stop_training = False
+        self.next_epoch = 0
         self.optimizer: Optimizer | None = None
         self.loss: Any = None
         self.compiled: Compiled | None = None
@@ -53,6 +56,7 @@ class Trainer:
 
     if TYPE_CHECKING:
         name: str
+        dtype_policy: DTypePolicy
         variables: list[Any]
         trainable_variables: list[Any]
 
@@ -82,7 +86,8 @@ class Trainer:
         as give a live progress bar. `micro_batch` takes each batch in pieces of so many samples, whose gradients are
         added up before the one update: the memory of a small batch, the result of the whole one.
         `per_sample_clipnorm` shortens the gradients of each sample to a norm before they are averaged, as
-        differentially private training does (Abadi et al., CCS 2016); samples must not mix.
+        differentially private training does (Abadi et al., CCS 2016); samples must not mix. `auto_scale_loss` puts a
+        `LossScaleOptimizer` around the optimizer of a model whose policy is "mixed_float16".
         """
         if run_eagerly:
             raise ArgumentError(
@@ -90,9 +95,13 @@ class Trainer:
                 mend="jax.debug.print inside `call`",
             )
         kept = self._trainer
+        chosen = optimizers.get(optimizer)
+        half = auto_scale_loss and self.dtype_policy.name == "mixed_float16"
+        if half and chosen is not None and not isinstance(chosen, optimizers.LossScaleOptimizer):
+            chosen = optimizers.LossScaleOptimizer(chosen, name="loss_scale_optimizer")
         kept.compiled = Compiled(
             self,
-            optimizer,
+            chosen,
             loss,
             loss_weights,
             metrics,
