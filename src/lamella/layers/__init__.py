@@ -1,6 +1,7 @@
 """The layers: `lamella.layers`, with Keras's names."""
 
-from lamella.layers.activation import Activation, LeakyReLU, ReLU, Softmax
+from lamella.layers.activation import ELU, Activation, LeakyReLU, PReLU, ReLU, Softmax
+from lamella.layers.attention import AdditiveAttention, Attention
 from lamella.layers.calling import MaskDroppedWarning
 from lamella.layers.cells import GRUCell, LSTMCell, SimpleRNNCell
 from lamella.layers.convolution import (
@@ -11,10 +12,14 @@ from lamella.layers.convolution import (
     Convolution2D,
     Convolution3D,
 )
+from lamella.layers.data_normalization import Normalization
 from lamella.layers.dense import Dense
 from lamella.layers.dropout import Dropout, SpatialDropout1D, SpatialDropout2D, SpatialDropout3D
-from lamella.layers.embedding import Embedding
+from lamella.layers.einsum import EinsumDense
+from lamella.layers.embedding import Embedding, ReversibleEmbedding
+from lamella.layers.heads import GroupQueryAttention, MultiHeadAttention
 from lamella.layers.input import Input, InputLayer
+from lamella.layers.jax_layers import FlaxLayer, JaxLayer
 from lamella.layers.layer import Layer
 from lamella.layers.merging import (
     Add,
@@ -34,7 +39,15 @@ from lamella.layers.merging import (
     multiply,
     subtract,
 )
-from lamella.layers.normalization import BatchNormalization, LayerNormalization
+from lamella.layers.noise import ActivityRegularization, AlphaDropout, GaussianDropout, GaussianNoise
+from lamella.layers.normalization import (
+    BatchNormalization,
+    GroupNormalization,
+    LayerNormalization,
+    RMSNormalization,
+    UnitNormalization,
+)
+from lamella.layers.pipeline import Pipeline, deserialize, serialize
 from lamella.layers.plain import Identity, Lambda, Masking
 from lamella.layers.pooling import (
     AveragePooling1D,
@@ -79,14 +92,20 @@ from lamella.layers.reshaping import (
     ZeroPadding3D,
 )
 from lamella.layers.spec import InputSpec
+from lamella.layers.spectral import SpectralNormalization
 from lamella.layers.wrappers import Bidirectional, TimeDistributed, Wrapper
 
 __all__ = [
+    "ELU",
     "GRU",
     "LSTM",
     "RNN",
     "Activation",
+    "ActivityRegularization",
     "Add",
+    "AdditiveAttention",
+    "AlphaDropout",
+    "Attention",
     "Average",
     "AveragePooling1D",
     "AveragePooling2D",
@@ -109,9 +128,13 @@ __all__ = [
     "Dense",
     "Dot",
     "Dropout",
+    "EinsumDense",
     "Embedding",
     "Flatten",
+    "FlaxLayer",
     "GRUCell",
+    "GaussianDropout",
+    "GaussianNoise",
     "GlobalAveragePooling1D",
     "GlobalAveragePooling2D",
     "GlobalAveragePooling3D",
@@ -124,10 +147,13 @@ __all__ = [
     "GlobalMaxPooling1D",
     "GlobalMaxPooling2D",
     "GlobalMaxPooling3D",
+    "GroupNormalization",
+    "GroupQueryAttention",
     "Identity",
     "Input",
     "InputLayer",
     "InputSpec",
+    "JaxLayer",
     "LSTMCell",
     "Lambda",
     "Layer",
@@ -143,19 +169,27 @@ __all__ = [
     "MaxPooling3D",
     "Maximum",
     "Minimum",
+    "MultiHeadAttention",
     "Multiply",
+    "Normalization",
+    "PReLU",
     "Permute",
+    "Pipeline",
+    "RMSNormalization",
     "ReLU",
     "RepeatVector",
     "Reshape",
+    "ReversibleEmbedding",
     "SimpleRNN",
     "SimpleRNNCell",
     "Softmax",
     "SpatialDropout1D",
     "SpatialDropout2D",
     "SpatialDropout3D",
+    "SpectralNormalization",
     "Subtract",
     "TimeDistributed",
+    "UnitNormalization",
     "UpSampling1D",
     "UpSampling2D",
     "UpSampling3D",
@@ -166,9 +200,11 @@ __all__ = [
     "add",
     "average",
     "concatenate",
+    "deserialize",
     "dot",
     "maximum",
     "minimum",
     "multiply",
+    "serialize",
     "subtract",
 ]

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lamella.core.errors import LamellaError
+from lamella.core.extras import MissingExtraError
 from lamella.tools import checking, demo
-from lamella.tools.extras import MissingExtraError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -9,10 +9,10 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from lamella.core.extras import need
 from lamella.core.seeds import set_random_seed
 from lamella.layers import Conv2D, Dense, Dropout, Flatten, Input, MaxPooling2D
 from lamella.models.sequential import Sequential
-from lamella.tools.extras import need
 
 
 def run(out: Path, epochs: int) -> float:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from tests.parity.cases import core
+from tests.parity.cases import attention, core, features
 from tests.parity.cases.case import Case
 
-CASES = [*core.CASES]
+CASES = [*core.CASES, *attention.CASES, *features.CASES]
 
 __all__ = ["CASES", "Case"]
