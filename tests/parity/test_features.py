@@ -192,7 +192,7 @@ def test_jax_layer() -> None:
     # Keras's own asks for TensorFlow, so the function itself is the measure.
     layer = lamella.layers.JaxLayer(_forward, _begin, seed=4)
     layer(X)
-    params = jax.tree.map(lambda variable: variable.value, layer.params)
+    params = {name: variable.value for name, variable in layer.params.items()}
     key = lamella.SeedGenerator(4).next()
     assert sorted(weight.shape for weight in layer.trainable_weights) == [(2,), (3, 2)]
     assert_close(layer(X), _forward(params, {"calls": 0}, None, X, False)[0])

@@ -87,8 +87,8 @@ class JaxLayer(Layer):
 
     def call(self, inputs: Any, training: Any = False) -> Any:
         known = {
-            "params": jax.tree.map(_value, self.params),
-            "state": jax.tree.map(_value, self.state),
+            "params": _values(self.params),
+            "state": _values(self.state),
             "rng": self._rng(training),
             "inputs": inputs,
             "training": training,
@@ -146,8 +146,11 @@ def _split(variables: Any) -> tuple[Any, Any]:
     return params, {name: values for name, values in variables.items() if name != "params"}
 
 
-def _value(leaf: Any) -> Any:
-    return leaf.value if isinstance(leaf, Variable) else leaf
+def _values(structure: Any) -> Any:
+    def value(leaf: Any) -> Any:
+        return leaf.value if isinstance(leaf, Variable) else leaf
+
+    return jax.tree.map(value, structure, is_leaf=lambda leaf: isinstance(leaf, Variable))
 
 
 def _named(function: Any, argument: str, allowed: tuple[str, ...]) -> tuple[str, ...]:
