@@ -93,19 +93,11 @@ def _charlm(library: Any, x: Any) -> Any:
     return layers.Dense(rows)(layers.GRU(256, return_sequences=True)(layers.Embedding(rows, 64)(x)))
 
 
-def _attend(library: Any, x: Any) -> Any:
-    """The layer of that name, or the maps and the operation that it is made of."""
-    layers = library.layers
-    if hasattr(layers, "MultiHeadAttention"):
-        return layers.MultiHeadAttention(HEADS, WIDTH // HEADS)(x, x)
-    parts = [layers.Reshape((-1, HEADS, WIDTH // HEADS))(layers.Dense(WIDTH)(x)) for _ in range(3)]
-    return layers.Dense(WIDTH)(layers.Reshape((-1, WIDTH))(library.ops.dot_product_attention(*parts)))
-
-
 def _transformer(library: Any, x: Any) -> Any:
     layers, workload = library.layers, WORKLOADS["text_transformer"]
     x = layers.Embedding(workload.rows, WIDTH)(x)
-    x = layers.LayerNormalization()(layers.Add()([x, layers.Dropout(DROPPED)(_attend(library, x))]))
+    attended = layers.MultiHeadAttention(HEADS, WIDTH // HEADS)(x, x)
+    x = layers.LayerNormalization()(layers.Add()([x, layers.Dropout(DROPPED)(attended)]))
     y = layers.Dense(WIDTH)(layers.Dense(WIDTH, activation="relu")(x))
     x = layers.LayerNormalization()(layers.Add()([x, layers.Dropout(DROPPED)(y)]))
     x = layers.Dropout(DROPPED)(layers.GlobalAveragePooling1D()(x))

@@ -313,14 +313,14 @@ def test_every_layer_has_a_verdict_that_numbers_bear_out(case: Case) -> None:
     for training in (False, True):
         layer = case.make(lamella)
         given = arrays if case.several else arrays[0]
-        report = check(layer, given, training=training)
+        report = check(layer, *case.given(given), training=training)
         declared = case.layer == "BatchNormalization" and training
         assert report.verdict == ("mixes" if declared else "independent")
         assert not {"size", "order"} & report.uses or declared
         if not declared:
             lamella.utils.set_random_seed(3)
             layer = case.make(lamella)
-            layer(given)
+            case.call(layer, given)
             _others_stay(layer, arrays, case, training, drawn)
 
 
@@ -333,7 +333,8 @@ def _others_stay(layer: Any, arrays: list[Any], case: Case, training: bool, draw
     for values in (arrays, changed):
         for variable, value in zip(layer.variables, state, strict=True):
             variable.assign(value)
-        out = lamella.jit(lambda *a: layer(list(a) if case.several else a[0], **_mode(case, training)))(*values)
+        mode = _mode(case, training)
+        out = lamella.jit(lambda *a: case.call(layer, list(a) if case.several else a[0], **mode))(*values)  # noqa: B023
         results.append([np.asarray(leaf)[[0, 1, 3]] for leaf in jax.tree.leaves(out)])
     for before, after in zip(*results, strict=True):
         np.testing.assert_array_equal(before, after)

@@ -416,20 +416,20 @@ def _shapes(case: Case) -> Any:
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_every_layer_is_told_with_its_real_parameters(case: Case) -> None:
     layer = case.make(lamella)
-    told = explain(layer, _shapes(case))
+    told = explain(layer, *case.given(_shapes(case)))
     assert all(axis.fate for tensor in told.facts.inputs for axis in tensor.axes)
     inputs: Any = (
         [np.zeros(shape, "float32") for shape in case.shape]
         if case.several
         else np.zeros(case.shape, "int32" if case.ids else "float32")
     )
-    outputs = jax.tree.leaves(layer(inputs))
+    outputs = jax.tree.leaves(case.call(layer, inputs))
     assert told.facts.parameters == layer.count_params()
     assert [weight.shape for weight in told.facts.weights] == [tuple(weight.shape) for weight in layer.weights]
     assert all(weight.formulas[axis].known for weight in told.facts.weights for axis in range(len(weight.shape)))
     assert [tensor.shape for tensor in told.facts.outputs] == [output.shape[1:] for output in outputs]
     assert all(value.strip() for value in str(told).splitlines() if value)
-    again = explain(layer, _shapes(case)).facts
+    again = explain(layer, *case.given(_shapes(case))).facts
     assert (again.flops, again.inputs) == (told.facts.flops, told.facts.inputs)
 
 

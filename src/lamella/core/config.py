@@ -50,6 +50,7 @@ class Configurable:
     """
 
     keras_module: ClassVar[str] = ""
+    arguments_first: ClassVar[tuple[str, ...]] = ()
     _fields: ClassVar[tuple[Field, ...] | None] = None
     _captured: tuple[tuple[Any, ...], dict[str, Any]]
 
@@ -124,11 +125,11 @@ def generic_init(method: Callable[..., None]) -> Callable[..., None]:
 
 
 def fields_of(cls: type) -> tuple[Field, ...]:
-    """Return the declared fields of a class, base classes' first."""
+    """Return the declared fields of a class: its `arguments_first`, then base classes' first."""
     if cls.__dict__.get("_fields") is None:
         hints = _hints(cls)
         fields: dict[str, Field] = {}
-        for name, default in _annotated(cls):
+        for name, default in _declared(cls).items():
             metadata = getattr(hints.get(name), "__metadata__", ())
             convert = next((m.function for m in metadata if isinstance(m, Convert)), None)
             fields[name] = Field(name, default, convert)
@@ -141,6 +142,13 @@ def _hints(cls: type) -> dict[str, Any]:
         return typing.get_type_hints(cls, include_extras=True)
     except NameError:  # annotations that name things local to a function: no conversion then
         return {}
+
+
+def _declared(cls: type) -> dict[str, Any]:
+    """Return the names and defaults of the declared fields, in the order of positional arguments."""
+    found = dict(_annotated(cls))
+    first: tuple[str, ...] = cls.arguments_first  # type: ignore[attr-defined]
+    return {name: found[name] for name in (*first, *(name for name in found if name not in first))}
 
 
 def _annotated(cls: type) -> Iterator[tuple[str, Any]]:
@@ -160,7 +168,7 @@ def _signature(cls: type) -> inspect.Signature:
         own = inspect.signature(cls.__init__)  # type: ignore[misc]
         return own.replace(parameters=list(own.parameters.values())[1:])
     kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
-    fields = [inspect.Parameter(name, kind, default=default) for name, default in dict(_annotated(cls)).items()]
+    fields = [inspect.Parameter(name, kind, default=default) for name, default in _declared(cls).items()]
     fields.sort(key=lambda parameter: parameter.default is not MISSING)
     return inspect.Signature([*fields, inspect.Parameter("kwargs", inspect.Parameter.VAR_KEYWORD)])
 

@@ -50,7 +50,7 @@ class Variable(ArrayLike):
         constraint: Callable[[Any], Any] | None = None,
     ) -> None:
         self.name = self.path = name
-        self.trainable = trainable
+        self.trainable = self.made_trainable = trainable
         self.autocast = autocast
         self.regularizer = regularizer
         self.constraint = constraint

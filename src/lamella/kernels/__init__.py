@@ -1,6 +1,6 @@
 """All speed lives here: pure array functions, which layers call without knowing of platforms."""
 
-from lamella.kernels.attend import attention
+from lamella.kernels.attend import attention, weighted_mean
 from lamella.kernels.convolve import convolve, convolve_transposed
 from lamella.kernels.crossentropy import (
     sigmoid_cross_entropy,
@@ -10,7 +10,7 @@ from lamella.kernels.crossentropy import (
 from lamella.kernels.ctc import ctc_beam_search, ctc_greedy
 from lamella.kernels.dense import dense, embed
 from lamella.kernels.noise import bernoulli
-from lamella.kernels.normalize import batch_norm, batch_norm_in_training, layer_norm
+from lamella.kernels.normalize import batch_norm, batch_norm_in_training, group_norm, layer_norm
 from lamella.kernels.pad import crop, upsample, zero_pad
 from lamella.kernels.platform import loops_well, uncounted_bytes
 from lamella.kernels.pool import (
@@ -43,6 +43,7 @@ __all__ = [
     "embed",
     "global_average_pool",
     "global_max_pool",
+    "group_norm",
     "gru",
     "gru_step",
     "layer_norm",
@@ -59,5 +60,6 @@ __all__ = [
     "sparse_softmax_cross_entropy",
     "uncounted_bytes",
     "upsample",
+    "weighted_mean",
     "zero_pad",
 ]

@@ -53,6 +53,13 @@ def _heads_first(query: Any, key: Any, value: Any, scale: float, adjust: Any) ->
     return jnp.swapaxes(out, 1, 2).astype(query.dtype)
 
 
+def weighted_mean(scores: Any, values: Any) -> Any:
+    """softmax(scores) @ values: (..., time, keys), (..., keys, size) -> (..., time, size)."""
+    if jax.default_backend() != "cpu":
+        return jax.nn.softmax(scores, axis=-1) @ values
+    return _softmax_product(scores.astype(_wide(scores)), values.astype(_wide(values))).astype(values.dtype)
+
+
 def _wide(x: Any) -> Any:
     """Scores of half-precision values are taken in single precision."""
     return jnp.promote_types(x.dtype, "float32")

@@ -130,6 +130,24 @@ def layer_norm(x: jax.Array, gamma: jax.Array | None, beta: jax.Array | None, ax
     return _over_features(wide, gamma, beta, epsilon).astype(x.dtype)
 
 
+def group_norm(
+    x: jax.Array, gamma: jax.Array | None, beta: jax.Array | None, groups: int, axis: int, epsilon: float
+) -> Any:
+    """Each sample's groups of channels with mean 0 and variance 1: shape and dtype of x; gamma, beta (channels,)."""
+    axis %= x.ndim
+    size = x.shape[axis] // groups
+    grouped = _wide(x).reshape(*x.shape[:axis], groups, size, *x.shape[axis + 1 :])
+    _, deviations, variance = _deviations(grouped, tuple(a for a in range(1, x.ndim + 1) if a != axis))
+    along = (groups, size, *(1,) * (x.ndim - axis - 1))
+    scale = lax.rsqrt(variance + epsilon)
+    if gamma is not None:
+        scale = scale * gamma.reshape(along)
+    out = deviations * scale
+    if beta is not None:
+        out = out + beta.reshape(along)
+    return out.reshape(x.shape).astype(x.dtype)
+
+
 def layer_norm_plain(x: jax.Array, gamma: jax.Array | None, beta: jax.Array | None, axes: Axes, epsilon: float) -> Any:
     """The plain form, and the one for other axes than the last."""
     _, deviations, variance = _deviations(_wide(x), axes)

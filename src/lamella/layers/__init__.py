@@ -1,6 +1,7 @@
 """The layers: `lamella.layers`, with Keras's names."""
 
-from lamella.layers.activation import Activation, LeakyReLU, ReLU, Softmax
+from lamella.layers.activation import ELU, Activation, LeakyReLU, PReLU, ReLU, Softmax
+from lamella.layers.attention import AdditiveAttention, Attention
 from lamella.layers.calling import MaskDroppedWarning
 from lamella.layers.cells import GRUCell, LSTMCell, SimpleRNNCell, StackedRNNCells
 from lamella.layers.convolution import (
@@ -24,10 +25,14 @@ from lamella.layers.convolution import (
     SeparableConvolution2D,
 )
 from lamella.layers.convolution_recurrent import ConvLSTM1D, ConvLSTM2D, ConvLSTM3D
+from lamella.layers.data_normalization import Normalization
 from lamella.layers.dense import Dense
 from lamella.layers.dropout import Dropout, SpatialDropout1D, SpatialDropout2D, SpatialDropout3D
-from lamella.layers.embedding import Embedding
+from lamella.layers.einsum import EinsumDense
+from lamella.layers.embedding import Embedding, ReversibleEmbedding
+from lamella.layers.heads import GroupQueryAttention, MultiHeadAttention
 from lamella.layers.input import Input, InputLayer
+from lamella.layers.jax_layers import FlaxLayer, JaxLayer
 from lamella.layers.layer import Layer
 from lamella.layers.merging import (
     Add,
@@ -47,7 +52,15 @@ from lamella.layers.merging import (
     multiply,
     subtract,
 )
-from lamella.layers.normalization import BatchNormalization, LayerNormalization
+from lamella.layers.noise import ActivityRegularization, AlphaDropout, GaussianDropout, GaussianNoise
+from lamella.layers.normalization import (
+    BatchNormalization,
+    GroupNormalization,
+    LayerNormalization,
+    RMSNormalization,
+    UnitNormalization,
+)
+from lamella.layers.pipeline import Pipeline, deserialize, serialize
 from lamella.layers.plain import Identity, Lambda, Masking
 from lamella.layers.pooling import (
     AdaptiveAveragePooling1D,
@@ -99,13 +112,16 @@ from lamella.layers.reshaping import (
 )
 from lamella.layers.signals import Rescaling, STFTSpectrogram
 from lamella.layers.spec import InputSpec
+from lamella.layers.spectral import SpectralNormalization
 from lamella.layers.wrappers import Bidirectional, TimeDistributed, Wrapper
 
 __all__ = [
+    "ELU",
     "GRU",
     "LSTM",
     "RNN",
     "Activation",
+    "ActivityRegularization",
     "AdaptiveAveragePooling1D",
     "AdaptiveAveragePooling2D",
     "AdaptiveAveragePooling3D",
@@ -113,6 +129,9 @@ __all__ = [
     "AdaptiveMaxPooling2D",
     "AdaptiveMaxPooling3D",
     "Add",
+    "AdditiveAttention",
+    "AlphaDropout",
+    "Attention",
     "Average",
     "AveragePooling1D",
     "AveragePooling2D",
@@ -146,9 +165,13 @@ __all__ = [
     "DepthwiseConv2D",
     "Dot",
     "Dropout",
+    "EinsumDense",
     "Embedding",
     "Flatten",
+    "FlaxLayer",
     "GRUCell",
+    "GaussianDropout",
+    "GaussianNoise",
     "GlobalAveragePooling1D",
     "GlobalAveragePooling2D",
     "GlobalAveragePooling3D",
@@ -161,10 +184,13 @@ __all__ = [
     "GlobalMaxPooling1D",
     "GlobalMaxPooling2D",
     "GlobalMaxPooling3D",
+    "GroupNormalization",
+    "GroupQueryAttention",
     "Identity",
     "Input",
     "InputLayer",
     "InputSpec",
+    "JaxLayer",
     "LSTMCell",
     "Lambda",
     "Layer",
@@ -180,12 +206,18 @@ __all__ = [
     "MaxPooling3D",
     "Maximum",
     "Minimum",
+    "MultiHeadAttention",
     "Multiply",
+    "Normalization",
+    "PReLU",
     "Permute",
+    "Pipeline",
+    "RMSNormalization",
     "ReLU",
     "RepeatVector",
     "Rescaling",
     "Reshape",
+    "ReversibleEmbedding",
     "STFTSpectrogram",
     "SeparableConv1D",
     "SeparableConv2D",
@@ -197,9 +229,11 @@ __all__ = [
     "SpatialDropout1D",
     "SpatialDropout2D",
     "SpatialDropout3D",
+    "SpectralNormalization",
     "StackedRNNCells",
     "Subtract",
     "TimeDistributed",
+    "UnitNormalization",
     "UpSampling1D",
     "UpSampling2D",
     "UpSampling3D",
@@ -210,9 +244,11 @@ __all__ = [
     "add",
     "average",
     "concatenate",
+    "deserialize",
     "dot",
     "maximum",
     "minimum",
     "multiply",
+    "serialize",
     "subtract",
 ]

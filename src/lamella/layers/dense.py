@@ -1,4 +1,4 @@
-"""Dense, and the layers that look things up."""
+"""Dense: an affine map of the last axis."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 from lamella import kernels
 from lamella.core.errors import ArgumentError, ShapeError
-from lamella.layers.layer import Layer
+from lamella.layers.lora import Adaptable
 from lamella.layers.spec import InputSpec
 from lamella.parts.activations import Activation
 from lamella.parts.constraints import ConstraintLike
@@ -14,7 +14,7 @@ from lamella.parts.initializers import InitializerLike
 from lamella.parts.regularizers import RegularizerLike
 
 
-class Dense(Layer):
+class Dense(Adaptable):
     """Affine map of the last axis, `activation(x @ kernel + bias)`: (..., features) -> (..., units).
 
     The other axes are left alone: each place along them gets the same kernel. Nothing is flattened.
@@ -34,7 +34,10 @@ class Dense(Layer):
     bias_regularizer: RegularizerLike = None
     kernel_constraint: ConstraintLike = None
     bias_constraint: ConstraintLike = None
+    lora_rank: int | None = None
+    lora_alpha: Any = None
 
+    adapted = "kernel"
     supports_masking = True
 
     def __post_init__(self) -> None:
@@ -49,7 +52,7 @@ class Dense(Layer):
                 f"Dense needs to know the size of its input's last axis; the shape is {tuple(input_shape)}.",
                 mend="a number in place of the last None in Input(shape=...)",
             )
-        self.kernel = self.add_weight(
+        self._kernel = self.add_weight(
             (features, self.units),
             self.kernel_initializer,
             regularizer=self.kernel_regularizer,
@@ -66,7 +69,14 @@ class Dense(Layer):
                 name="bias",
             )
         self.input_spec = InputSpec(min_ndim=2, axes={-1: features})
+        if self.lora_rank:
+            self._adapt(self.lora_rank, self.lora_alpha)
+
+    @property
+    def kernel(self) -> Any:
+        """The weight, or what it comes to with its adaptation."""
+        return self._adapted_value() if self.lora_enabled else self._kernel
 
     def call(self, inputs: Any) -> Any:
         bias = None if self.bias is None else self.bias.value
-        return kernels.dense(inputs, self.kernel.value, bias, self.activation)
+        return kernels.dense(inputs, self._adapted_value(), bias, self.activation)

@@ -327,7 +327,8 @@ class Layer(HasWeights, config.Configurable):
             "trainable": self._trainable,
             "dtype": config.serialize(self._dtype_policy),
         }
-        if self.activity_regularizer is not None:
+        # What a constructor sets by itself needs no place in the config.
+        if self._captured[1].get("activity_regularizer") is not None:
             base["activity_regularizer"] = config.serialize(self.activity_regularizer)
         return {**base, **super().get_config()}
 

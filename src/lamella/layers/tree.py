@@ -10,6 +10,8 @@ from lamella.core.config import deserialize
 
 T = TypeVar("T")
 _INTERNAL = ("_state", "_captured")
+# What Keras's configs hold for its quantized weights: nothing, in all others.
+_UNUSED = ("quantization_config", "gptq_unpacked_column_size")
 _BASE = ("name", "trainable", "dtype")
 
 
@@ -40,7 +42,8 @@ def _in(value: Any, kind: type[T]) -> Iterator[T]:
 
 def arguments_for(cls: type, config: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Split a config into what the constructor takes and what is set afterwards (name, trainable, dtype)."""
-    values = {name: deserialize(value) for name, value in config.items() if name != "build_config"}
+    values = {name: deserialize(value) for name, value in config.items() if name not in _UNUSED or value is not None}
+    values.pop("build_config", None)
     parameters = inspect.signature(cls.__init__).parameters  # type: ignore[misc]
     if any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values()):
         return values, {}

@@ -71,9 +71,9 @@ class HasWeights:
             variable.path = "/".join((*path, variable.name))
 
     def _own_variables(self) -> list[Variable]:
-        """The layer's own variables, trainable ones first, as files have them."""
+        """The layer's own variables, those made trainable first, as files have them; freezing one moves none."""
         found = {id(v): v for v in (*self._state.own, *tree.children(self, Variable))}
-        return sorted(found.values(), key=lambda variable: not variable.trainable)
+        return sorted(found.values(), key=lambda variable: not variable.made_trainable)
 
     def _layers_inside(self) -> list[Any]:
         return tree.children(self, HasWeights)

@@ -1,6 +1,7 @@
 """Models: graphs and stacks of layers, with the verbs compile, fit, evaluate and predict."""
 
+from lamella.models.cloning import clone_model, model_from_json
 from lamella.models.model import Functional, Model
 from lamella.models.sequential import Sequential
 
-__all__ = ["Functional", "Model", "Sequential"]
+__all__ = ["Functional", "Model", "Sequential", "clone_model", "model_from_json"]

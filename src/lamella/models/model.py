@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any, ClassVar, Self, cast
 
+from lamella.core.config import serialize
 from lamella.core.errors import ArgumentError, NotBuiltError, did_you_mean
 from lamella.core.structure import map_leaves
 from lamella.graph.run import Graph
@@ -11,6 +13,7 @@ from lamella.layers import eager
 from lamella.layers.layer import Layer
 from lamella.layers.state import reserved
 from lamella.models import inputs as model_inputs
+from lamella.models.described import graph_config, graph_from_config
 from lamella.models.summary import print_summary
 from lamella.training.trainer import Trainer, TrainerState
 
@@ -137,6 +140,10 @@ class Model(Trainer, Layer):
             )
         return self._graph
 
+    def to_json(self, **kwargs: Any) -> str:
+        """Return the model's config as JSON; `kwargs` are those of `json.dumps`."""
+        return json.dumps(serialize(self), **kwargs)
+
     def summary(self, line_length: int | None = None, expand_nested: bool = False, print_fn: Any = None) -> None:
         """Print the layers with their output shapes, axes named, and their parameters in numbers and bytes."""
         print_summary(self, line_length, expand_nested, print_fn)
@@ -145,9 +152,15 @@ class Model(Trainer, Layer):
 class Functional(Model):
     """A model made of symbolic tensors: `Model(inputs, outputs)` answers with one."""
 
+    keras_module: ClassVar[str] = "keras.src.models.functional"
+
     def get_config(self) -> dict[str, Any]:
-        """Refuse: a graph cannot be written as plain data yet."""
-        raise ArgumentError(
-            f"The config of a functional model ({self.name!r}) is not offered yet; that of its layers is.",
-            mend="a function that builds the model, and get_weights / set_weights",
-        )
+        """Return the layers' configs and how they are connected, as Keras does."""
+        base = {"name": self.name, "trainable": self.trainable}
+        return {**base, **graph_config(self._known_graph())}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Any:
+        """Make a model from `get_config`'s answer."""
+        inputs, outputs = graph_from_config(config)
+        return Model(inputs, outputs, name=config.get("name"), trainable=config.get("trainable", True))

@@ -84,6 +84,10 @@ class Initializer(Configurable):
         """Return a new initializer from the same config; one without a seed draws other numbers."""
         return self.from_config(self.get_config())
 
+    def between(self, input_axes: Any, output_axes: Any) -> Initializer:
+        """Return the initializer for a weight whose axes these are; most do not ask."""
+        return self
+
 
 @initializers.register("zeros", "zero")
 class Zeros(Initializer):
@@ -222,6 +226,13 @@ class _Scaled(RandomInitializer):
     @generic_init
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._set_fields(args, kwargs)
+
+    def between(self, input_axes: Any, output_axes: Any) -> Initializer:
+        """Return one of the same source whose fans are counted over these axes, unless it has axes already."""
+        if self.input_axes is not None and self.output_axes is not None:
+            return self
+        axes = {"input_axes": input_axes, "output_axes": output_axes}
+        return self.from_config({**self.get_config(), "seed": self._source, **axes})
 
     def __call__(self, shape: Any, dtype: Any = None) -> Any:
         fan_in, fan_out = fans(shape, self.input_axes, self.output_axes)

@@ -86,7 +86,7 @@ class Objective:
                 total, parts, outputs = self.evaluate(batch, True, of, share)
                 total = total + share * self.penalty()
                 leaves, structure[:] = _opened(outputs)
-                written[:] = frame.written.values()
+                written[:] = _state(frame, trained)
                 new = [frame.values[id(variable)] for variable in written]
             total = total.astype("float32")
             parts = [None if part is None else part.astype("float32") for part in parts]
@@ -111,7 +111,7 @@ class Objective:
             def objective(values: list[Any]) -> Any:
                 with as_batch_of_one(), Frame(trained, values) as frame:
                     total, parts, outputs = self.evaluate((*alone, None), training)
-                    written[:] = frame.written.values()
+                    written[:] = _state(frame, trained)
                 leaves, structure[:] = _opened(map_leaves(_without_batch, outputs))
                 return total.astype("float32"), (total, parts, leaves, [frame.values[id(v)] for v in written])
 
@@ -196,6 +196,12 @@ class Objective:
                 for i, counts in enumerate(per_piece)
             ]
         )
+
+
+def _state(frame: Frame, trained: list[Variable]) -> list[Variable]:
+    """Return what a call wrote; what it wrote into a trained weight lasts for the call: the optimizer sets those."""
+    fixed = set(map(id, trained))
+    return [variable for variable in frame.written.values() if id(variable) not in fixed]
 
 
 def _opened(outputs: Any) -> tuple[list[Any], list[Any]]:

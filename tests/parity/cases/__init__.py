@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from tests.parity.cases import convolution, core, signals
+from tests.parity.cases import attention, convolution, core, features, signals
 from tests.parity.cases.case import Case
 
-CASES = [*core.CASES, *convolution.CASES, *signals.CASES]
+CASES = [*core.CASES, *convolution.CASES, *signals.CASES, *attention.CASES, *features.CASES]
 
 __all__ = ["CASES", "Case"]

@@ -14,6 +14,8 @@ class Case:
     ids: int = 0
     inner: str | None = None
     inner_arguments: dict[str, Any] = field(default_factory=dict)
+    apart: bool = False
+    """Several inputs are arguments of their own, not one list."""
 
     def make(self, library: Any) -> Any:
         arguments = dict(self.arguments)
@@ -24,6 +26,13 @@ class Case:
     def __str__(self) -> str:
         shown = ",".join(f"{k}={v}" for k, v in {**self.arguments, **self.inner_arguments}.items())
         return f"{self.layer}{f'[{self.inner}]' if self.inner else ''}({shown}) on {self.shape}"
+
+    def call(self, layer: Any, inputs: Any, **options: Any) -> Any:
+        return layer(*inputs, **options) if self.apart else layer(inputs, **options)
+
+    def given(self, inputs: Any) -> list[Any]:
+        """The inputs as positional arguments."""
+        return list(inputs) if self.apart else [inputs]
 
     @property
     def several(self) -> bool:
