@@ -2,34 +2,41 @@
 
 from lamella import (
     activations,
+    backend,
     batch,
     callbacks,
     config,
     constraints,
+    dtype_policies,
     errors,
     initializers,
     layers,
     losses,
     metrics,
+    mixed_precision,
     models,
     ops,
     optimizers,
     preprocessing,
     random,
     regularizers,
+    saving,
+    tree,
     utils,
 )
-from lamella.core.dtypes import DTypePolicy
+from lamella.core.calls import name_scope
+from lamella.core.dtypes import DTypePolicy, FloatDTypePolicy
 from lamella.core.naming import forget_names as clear_session
 from lamella.core.seeds import SeedGenerator
-from lamella.core.startup import prepare_process
-from lamella.core.variable import Variable, jit
+from lamella.core.startup import device, prepare_process
+from lamella.core.variable import StatelessScope, Variable, jit
 from lamella.graph.tensor import SymbolicTensor
 from lamella.initializers import Initializer
 from lamella.layers import Input, InputSpec, Layer
 from lamella.losses import Loss
 from lamella.metrics import Metric
 from lamella.models import Functional, Model, Sequential
+from lamella.ops.lift import remat
 from lamella.optimizers import Optimizer
 from lamella.regularizers import Regularizer
 from lamella.tools.explaining.explain import explain
@@ -40,8 +47,15 @@ del prepare_process
 KerasTensor = SymbolicTensor
 __version__ = "0.1.0"
 
+
+def version() -> str:
+    """Return lamella's version."""
+    return __version__
+
+
 __all__ = [
     "DTypePolicy",
+    "FloatDTypePolicy",
     "Functional",
     "Initializer",
     "Input",
@@ -55,14 +69,18 @@ __all__ = [
     "Regularizer",
     "SeedGenerator",
     "Sequential",
+    "StatelessScope",
     "SymbolicTensor",
     "Variable",
     "activations",
+    "backend",
     "batch",
     "callbacks",
     "clear_session",
     "config",
     "constraints",
+    "device",
+    "dtype_policies",
     "errors",
     "explain",
     "initializers",
@@ -70,11 +88,17 @@ __all__ = [
     "layers",
     "losses",
     "metrics",
+    "mixed_precision",
     "models",
+    "name_scope",
     "ops",
     "optimizers",
     "preprocessing",
     "random",
     "regularizers",
+    "remat",
+    "saving",
+    "tree",
     "utils",
+    "version",
 ]

@@ -1,6 +1,7 @@
 """Helpers around data and configs, under Keras's names."""
 
 from lamella.core.config import (
+    CustomObjectScope,
     custom_object_scope,
     get_custom_objects,
     get_registered_name,
@@ -12,6 +13,11 @@ from lamella.core.config import serialize as serialize_keras_object
 from lamella.core.dtypes import standardize_dtype
 from lamella.core.naming import forget_names as clear_session
 from lamella.core.seeds import set_random_seed
+from lamella.core.settings import (
+    disable_interactive_logging,
+    enable_interactive_logging,
+    is_interactive_logging_enabled,
+)
 from lamella.graph.tensor import get_source_inputs
 from lamella.graph.tensor import is_symbol as is_keras_tensor
 from lamella.tools.arrays import normalize, pad_sequences, to_categorical
@@ -30,7 +36,6 @@ from lamella.tools.images import array_to_img, img_to_array, load_img, save_img
 from lamella.tools.keeping import Config, Progbar
 from lamella.training.dataset import PyDataset
 
-CustomObjectScope = custom_object_scope
 Sequence = PyDataset
 
 __all__ = [
@@ -44,12 +49,15 @@ __all__ = [
     "clear_session",
     "custom_object_scope",
     "deserialize_keras_object",
+    "disable_interactive_logging",
+    "enable_interactive_logging",
     "get_custom_objects",
     "get_registered_name",
     "get_registered_object",
     "get_source_inputs",
     "image_dataset_from_directory",
     "img_to_array",
+    "is_interactive_logging_enabled",
     "is_keras_tensor",
     "load_img",
     "normalize",

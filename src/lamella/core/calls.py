@@ -10,6 +10,8 @@ from typing import Any
 
 import jax
 
+from lamella.core.errors import ArgumentError
+
 
 @dataclass
 class Call:
@@ -53,6 +55,32 @@ def entering(layer: Any, training: bool | None) -> Iterator[Call]:
             yield inner
     finally:
         _call.reset(token)
+
+
+@contextmanager
+def name_scope(name: str) -> Iterator[None]:
+    """Put a name before the paths of the variables and layers that are made or built inside.
+
+    >>> with name_scope("encoder"):
+    ...     present_path()
+    ('encoder',)
+    """
+    if not isinstance(name, str) or "/" in name:
+        raise ArgumentError(f"A scope's name is a string without a slash, got {name!r}.")
+    outer = _call.get() or Call()
+    inner = Call(outer.training, (*outer.path, name), outer.losses, outer.givers, outer.met, outer.listen)
+    token = _call.set(inner)
+    try:
+        with jax.named_scope(name):
+            yield
+    finally:
+        _call.reset(token)
+
+
+def present_path() -> tuple[str, ...]:
+    """Return the names of the scopes and layers that the present code runs in."""
+    call = _call.get()
+    return () if call is None else call.path
 
 
 @contextmanager

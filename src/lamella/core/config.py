@@ -5,14 +5,13 @@ from __future__ import annotations
 import inspect
 import typing
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from contextvars import ContextVar
+from contextvars import ContextVar, Token
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from lamella.core.dtypes import DTypePolicy
+from lamella.core.dtypes import DTypePolicy, DTypePolicyMap, FloatDTypePolicy
 from lamella.core.errors import ArgumentError, UnknownNameError, did_you_mean
 from lamella.core.seeds import SeedGenerator
 
@@ -208,56 +207,68 @@ def register_keras_serializable(package: str = "Custom", name: str | None = None
     return enter
 
 
-def get_registered_name(thing: Any) -> str:
+def get_registered_name(obj: Any) -> str:
     """Return the name under which a class or function was registered, else its own name."""
-    return next((n for n, known in _registered.items() if known is thing), str(thing.__name__))
+    return next((name for name, known in _registered.items() if known is obj), str(obj.__name__))
 
 
 def get_registered_object(
     name: str, custom_objects: Mapping[str, Any] | None = None, module_objects: Mapping[str, Any] | None = None
 ) -> Any:
-    """Return the class or function of a registered name, or None.
-
-    >>> get_registered_object("nothing>known") is None
-    True
-    """
-    tables = (_custom.get(), _registered, custom_objects or {}, module_objects or {})
-    return next((table[name] for table in tables if name in table), None)
+    """Return what was registered under a name, else what one of the tables holds for it, else None."""
+    for table in (_custom.get(), _registered, custom_objects or {}, module_objects or {}):
+        if name in table:
+            return table[name]
+    return None
 
 
 def get_custom_objects() -> dict[str, Any]:
-    """Return the table of registered classes and functions; what is entered here by name is known from then on."""
+    """Return the table of what was registered, which may be changed."""
     return _registered
 
 
-@contextmanager
-def custom_object_scope(objects: Mapping[str, Any]) -> Iterator[None]:
-    """Make classes and functions known by name while configs are read."""
-    token = _custom.set({**_custom.get(), **objects})
-    try:
-        yield
-    finally:
-        _custom.reset(token)
+class CustomObjectScope:
+    """Make classes and functions known by name while configs are read.
+
+    >>> with CustomObjectScope({"double": lambda x: 2 * x}):
+    ...     deserialize({"class_name": "function", "config": "double"})(4)
+    8
+    """
+
+    def __init__(self, custom_objects: Mapping[str, Any] | None) -> None:
+        self.custom_objects = custom_objects or {}
+        self._token: Token[dict[str, Any]] | None = None
+
+    def __enter__(self) -> Self:
+        self._token = _custom.set({**_custom.get(), **self.custom_objects})
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._token is not None:
+            _custom.reset(self._token)
 
 
-def serialize(value: Any) -> Any:
+custom_object_scope = CustomObjectScope
+
+
+def serialize(obj: Any) -> Any:
     """Return plain data (strings, numbers, lists, dicts) for an argument's value."""
-    if value is None or isinstance(value, bool | int | float | str):
-        return value
-    if isinstance(value, np.generic):
-        return value.item()
-    if isinstance(value, tuple | list):
-        return [serialize(item) for item in value]
-    if isinstance(value, dict):
-        return {key: serialize(item) for key, item in value.items()}
-    if isinstance(value, np.ndarray) or hasattr(value, "__jax_array__") or type(value).__name__ == "ArrayImpl":
-        array = np.asarray(value)
+    if obj is None or isinstance(obj, bool | int | float | str):
+        return obj
+    if isinstance(obj, np.generic):
+        return obj.item()
+    if isinstance(obj, tuple | list):
+        return [serialize(item) for item in obj]
+    if isinstance(obj, dict):
+        return {key: serialize(item) for key, item in obj.items()}
+    if isinstance(obj, np.ndarray) or hasattr(obj, "__jax_array__") or type(obj).__name__ == "ArrayImpl":
+        array = np.asarray(obj)
         return {"class_name": "__numpy__", "config": {"value": array.tolist(), "dtype": array.dtype.name}}
-    if isinstance(value, Configurable | DTypePolicy | SeedGenerator):
-        return _object_config(value)
-    if callable(value):
-        return _function_config(value)
-    raise ArgumentError(f"{value!r} of type {type(value).__name__} cannot be written into a config.")
+    if isinstance(obj, Configurable | DTypePolicy | SeedGenerator):
+        return _object_config(obj)
+    if callable(obj):
+        return _function_config(obj)
+    raise ArgumentError(f"{obj!r} of type {type(obj).__name__} cannot be written into a config.")
 
 
 def _object_config(value: Any) -> dict[str, Any]:
@@ -333,4 +344,5 @@ def lookup(name: str, registered_name: str | None = None, module: str | None = N
     return found
 
 
-_known.update({("", "DTypePolicy"): DTypePolicy, ("keras.random", "SeedGenerator"): SeedGenerator})
+_known.update({(kind.keras_module, kind.__name__): kind for kind in (DTypePolicy, FloatDTypePolicy, DTypePolicyMap)})
+_known["keras.random", "SeedGenerator"] = SeedGenerator

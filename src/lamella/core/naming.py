@@ -27,8 +27,14 @@ def automatic_name(class_name: str) -> str:
     return base if _counts[base] == 1 else f"{base}_{_counts[base] - 1}"
 
 
-def forget_names() -> None:
-    """Count from the start again."""
+def get_uid(prefix: str = "") -> int:
+    """Return 1 for a prefix that nothing was named with so far, then 2, ..."""
+    _counts[prefix] += 1
+    return _counts[prefix]
+
+
+def forget_names(free_memory: bool = True) -> None:
+    """Count from the start again. `free_memory` is accepted for Keras's sake: nothing else is kept."""
     _counts.clear()
 
 

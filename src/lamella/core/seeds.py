@@ -21,10 +21,10 @@ class SeedGenerator:
     ([7, 0], [7, 0])
     """
 
-    def __init__(self, seed: int | None = None, name: str = "seed_generator") -> None:
+    def __init__(self, seed: int | None = None, name: str | None = None) -> None:
         if seed is not None and not isinstance(seed, int):
             raise ArgumentError(f"seed must be an integer or None, got {seed!r}.")
-        self.name = name
+        self.name = name or "seed_generator"
         self.seed = seed
         start = make_default_seed() if seed is None else seed
         self.state = Variable(np.array([start & 0xFFFFFFFF, 0], "uint32"), trainable=False, name="seed_generator_state")

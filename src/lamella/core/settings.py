@@ -1,7 +1,8 @@
-"""Process-wide defaults: those of `keras.config`, the strictness of masks, the form of convolutions."""
+"""Process-wide defaults and switches: those of `keras.config`, the strictness of masks, the form of convolutions."""
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 
 import jax
@@ -18,6 +19,9 @@ class Settings:
     image_data_format: str = "channels_last"
     strict_masks: bool = False
     conv_algorithm: str = "auto"
+    interactive_logging: bool = True
+    max_epochs: int | None = None
+    max_steps_per_epoch: int | None = None
 
 
 settings = Settings()
@@ -75,6 +79,79 @@ def set_conv_algorithm(value: str) -> None:
     """
     settings.conv_algorithm = one_of("conv_algorithm", value, ("auto", "plain"))
     jax.clear_caches()
+
+
+def backend() -> str:
+    """Return the engine's name: always "jax"."""
+    return "jax"
+
+
+def set_backend(backend: str) -> None:
+    """Accept "jax" and refuse every other engine."""
+    one_of("backend", backend, ("jax",))
+
+
+def is_nnx_enabled() -> bool:
+    """Tell whether layers are Flax modules: never."""
+    return False
+
+
+def is_interactive_logging_enabled() -> bool:
+    """Tell whether progress and summaries are printed; otherwise they go to Python's `logging`."""
+    return settings.interactive_logging
+
+
+def enable_interactive_logging() -> None:
+    """Print progress and summaries, as is the default."""
+    settings.interactive_logging = True
+
+
+def disable_interactive_logging() -> None:
+    """Send progress and summaries to the logger "lamella" (level INFO); there is no bar then."""
+    settings.interactive_logging = False
+
+
+def say(text: str) -> None:
+    """Print a text, or log it where `disable_interactive_logging` asked for that."""
+    if settings.interactive_logging:
+        print(text, flush=True)
+    else:
+        logging.getLogger("lamella").info(text)
+
+
+def is_traceback_filtering_enabled() -> bool:
+    """Tell whether tracebacks leave out the frames inside JAX."""
+    return bool(jax.config.values["jax_traceback_filtering"] != "off")
+
+
+def enable_traceback_filtering() -> None:
+    """Leave the frames inside JAX out of tracebacks, as is the default."""
+    jax.config.update("jax_traceback_filtering", "auto")
+
+
+def disable_traceback_filtering() -> None:
+    """Show every frame of a traceback."""
+    jax.config.update("jax_traceback_filtering", "off")
+
+
+def max_epochs() -> int | None:
+    """Return the most epochs that any `fit` takes, or None."""
+    return settings.max_epochs
+
+
+def set_max_epochs(max_epochs: int | None) -> None:
+    """Let no `fit` take more epochs than this, to try a program out in a short time; None sets no limit."""
+    settings.max_epochs = max_epochs
+
+
+def max_steps_per_epoch() -> int | None:
+    """Return the most steps that `fit`, `evaluate` and `predict` take in a pass over the data, or None."""
+    return settings.max_steps_per_epoch
+
+
+def set_max_steps_per_epoch(max_steps_per_epoch: int | None) -> None:
+    """Let `fit`, `evaluate` and `predict` take at most this many steps of the data; None sets no limit."""
+    settings.max_steps_per_epoch = max_steps_per_epoch
 
 
 def standardize_data_format(data_format: str | None) -> str:

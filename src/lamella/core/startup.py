@@ -14,6 +14,8 @@ from __future__ import annotations
 import ctypes
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +73,19 @@ def keep_compiled_programs() -> Path | None:
     jax.config.update("jax_compilation_cache_max_size", _MOST_KEPT)
     jax.config.update("jax_persistent_cache_min_compile_time_secs", _WORTH_KEEPING)
     return folder
+
+
+@contextmanager
+def device(device_name: str) -> Iterator[None]:
+    """Compute on a device of this machine, named as "cpu:0" or "gpu:1", whatever is not placed already.
+
+    >>> with device("cpu:0"):
+    ...     jax.numpy.ones(3).device.platform
+    'cpu'
+    """
+    kind, _, number = device_name.lower().partition(":")
+    with jax.default_device(jax.devices(kind)[int(number or 0)]):
+        yield
 
 
 def prepare_process() -> None:

@@ -7,7 +7,7 @@ only machinery between the two worlds; everything compiled goes through it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar, Token
 from typing import Any, Self
 
@@ -17,9 +17,11 @@ import numpy as np
 from jax.core import Tracer
 from jax.extend.core import unsafe_am_i_under_a_jit_DO_NOT_USE as _under_jit  # type: ignore[attr-defined]
 
+from lamella.core.calls import collecting, present_path
 from lamella.core.dtypes import is_float, standardize_dtype
 from lamella.core.errors import ShapeError, VariableInJitError, did_you_mean
 from lamella.core.memory import check_fits
+from lamella.core.naming import automatic_name
 from lamella.core.operators import ArrayLike
 from lamella.core.sample import outside_samples
 
@@ -45,17 +47,21 @@ class Variable(ArrayLike):
         dtype: Any = None,
         trainable: bool = True,
         autocast: bool = True,
-        name: str = "variable",
+        aggregation: str = "none",
+        synchronization: str = "auto",
+        name: str | None = None,
         regularizer: Callable[[Any], Any] | None = None,
         constraint: Callable[[Any], Any] | None = None,
     ) -> None:
-        self.name = self.path = name
+        self.name = name or automatic_name("Variable")
+        self.path = "/".join((*present_path(), self.name))
+        self.aggregation, self.synchronization = aggregation, synchronization
         self.trainable = self.made_trainable = trainable
         self.autocast = autocast
         self.regularizer = regularizer
         self.constraint = constraint
         with values_at_once():
-            self._value = _first_value(initializer, shape, dtype, name)
+            self._value = _first_value(initializer, shape, dtype, self.name)
         self.shape: tuple[int, ...] = tuple(self._value.shape)
         self.dtype: str = self._value.dtype.name
 
@@ -200,6 +206,50 @@ class Frame:
         """Bind a new value for the rest of the call."""
         self.values[id(variable)] = value
         self.written[id(variable)] = variable
+
+
+class StatelessScope(Frame):
+    """A frame under Keras's name: inside, variables have the given values, and keep new ones for themselves.
+
+    >>> count = Variable(1.0)
+    >>> with StatelessScope([(count, jnp.float32(5))]) as scope:
+    ...     count.assign_add(2.0)
+    >>> float(scope.get_current_value(count)), float(count)
+    (7.0, 1.0)
+    """
+
+    def __init__(
+        self, state_mapping: Iterable[tuple[Variable, Any]] | None = None, collect_losses: bool = False
+    ) -> None:
+        pairs = [(variable, _as_array(getattr(v, "value", v), variable.dtype)) for variable, v in state_mapping or ()]
+        for variable, value in pairs:
+            if value.shape != variable.shape:
+                raise ShapeError(f"The variable {variable.path!r} has shape {variable.shape}, its value {value.shape}.")
+        super().__init__([variable for variable, _ in pairs], [value for _, value in pairs])
+        self.collect_losses = collect_losses
+        self.losses: list[Any] = []
+        self._collected = ExitStack()
+
+    def __enter__(self) -> Self:
+        if self.collect_losses:
+            self.losses = self._collected.enter_context(collecting(None)).losses
+        return super().__enter__()
+
+    def __exit__(self, *error: object) -> None:
+        super().__exit__(*error)
+        self._collected.close()
+
+    def add_loss(self, loss: Any) -> None:
+        """Add a loss to `losses`."""
+        self.losses.append(loss)
+
+    def add_update(self, update: tuple[Variable, Any]) -> None:
+        """Give a variable, the first of the pair, a new value in this scope."""
+        self.write(*update)
+
+    def get_current_value(self, variable: Variable) -> Any:
+        """Return the value that the scope holds for a variable, or None."""
+        return self.values.get(id(variable))
 
 
 def pure(fn: Callable[..., Any], variables: Sequence[Variable]) -> Callable[..., Any]:

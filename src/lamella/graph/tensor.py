@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import jax.numpy as jnp
 
-from lamella.core.axes import Dim, Shape, describe, shown
+from lamella.core.axes import Dim, Shape, describe, exact, shown
 from lamella.core.dtypes import standardize_dtype
 from lamella.core.errors import SymbolicValueError, WeightTooLargeError
 from lamella.core.masked import mask_of, value_of
@@ -29,8 +29,14 @@ class SymbolicTensor(ArrayLike):
 
     __slots__ = ("dims", "dtype", "mask", "name", "node")
 
-    def __init__(self, dims: tuple[Dim, ...], dtype: Any, mask: Spec | None = None, name: str | None = None) -> None:
-        self.dims = tuple(dims)
+    def __init__(
+        self,
+        shape: Iterable[Dim | None],
+        dtype: Any = "float32",
+        mask: Spec | None = None,
+        name: str | None = None,
+    ) -> None:
+        self.dims = exact(shape)
         self.dtype = standardize_dtype(dtype)
         self.mask = mask
         self.name = name or f"tensor_{next(_numbers)}"

@@ -12,7 +12,7 @@ import jax
 from lamella.core import config
 from lamella.core.axes import describe, exact
 from lamella.core.calls import Call, entering
-from lamella.core.dtypes import DTypePolicy, get_policy, is_float
+from lamella.core.dtypes import DTypePolicy, DTypePolicyMap, get_policy, is_float
 from lamella.core.errors import (
     NotBuiltError,
     ReservedNameError,
@@ -264,19 +264,28 @@ class Layer(HasWeights, config.Configurable):
         self._dtype_policy = get_policy(value)
 
     @reserved
+    def path(self) -> str | None:
+        """The names of the layers around this one and its own, "encoder/dense"; None before it is built."""
+        return self._state.path
+
+    def _own_policy(self) -> DTypePolicy:
+        policy = self._dtype_policy
+        return policy[self.path] if isinstance(policy, DTypePolicyMap) and self.path else policy
+
+    @reserved
     def dtype(self) -> str:
         """The type in which weights are kept."""
-        return self._dtype_policy.variable_dtype
+        return self._own_policy().variable_dtype
 
     @reserved
     def variable_dtype(self) -> str:
         """The type in which weights are kept."""
-        return self._dtype_policy.variable_dtype
+        return self._own_policy().variable_dtype
 
     @reserved
     def compute_dtype(self) -> str:
         """The type in which the layer computes."""
-        return self._dtype_policy.compute_dtype
+        return self._own_policy().compute_dtype
 
     @reserved
     def nodes(self) -> list[Any]:

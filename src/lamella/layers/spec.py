@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from lamella.core.axes import describe, is_symbolic
@@ -22,7 +22,7 @@ class InputSpec:
     ndim: int | None = None
     max_ndim: int | None = None
     min_ndim: int | None = None
-    axes: dict[int, int | None] | None = field(default_factory=dict)
+    axes: dict[int, int | None] | None = None
     allow_last_axis_squeeze: bool = False
     name: str | None = None
     optional: bool = False

@@ -19,6 +19,7 @@ class State:
 
     def __init__(self) -> None:
         self.name = ""
+        self.path: str | None = None
         self.made_at = caller()
         self.built = False
         self.own: list[Variable] = []
@@ -29,7 +30,7 @@ class State:
 
     def __deepcopy__(self, memo: dict[int, Any]) -> State:
         twin = State()
-        twin.name, twin.made_at, twin.built = self.name, self.made_at, self.built
+        twin.name, twin.path, twin.made_at, twin.built = self.name, self.path, self.made_at, self.built
         twin.own = copy.deepcopy(self.own, memo)
         return twin
 
@@ -40,6 +41,7 @@ def building(build: Callable[..., None]) -> Callable[..., None]:
     @wraps(build)
     def wrapped(layer: Any, *args: Any, **kwargs: Any) -> None:
         with entering(layer, None) as call, autocasting(None), values_at_once():
+            layer._state.path = "/".join(call.path)
             build(layer, *args, **kwargs)
         layer._state.built = True
         layer._name_weights(call.path)

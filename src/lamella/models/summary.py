@@ -10,6 +10,7 @@ from rich.table import Table
 
 from lamella.core.axes import describe, names
 from lamella.core.errors import NotBuiltError
+from lamella.core.settings import is_interactive_logging_enabled, say
 from lamella.core.structure import leaves_of
 from lamella.core.variable import Variable
 
@@ -32,11 +33,12 @@ def print_summary(model: Model, line_length: int | None, expand_nested: bool, pr
         table.add_column(heading, justify="right", no_wrap=True)
     _add_rows(table, model, expand_nested, "")
     buffer = io.StringIO()
-    console = Console(file=buffer, width=line_length or 100) if print_fn or line_length else Console()
+    handed = print_fn or line_length or not is_interactive_logging_enabled()
+    console = Console(file=buffer, width=line_length or 100) if handed else Console()
     console.print(table)
     console.print(_totals(model))
-    if print_fn or line_length:
-        (print_fn or print)(buffer.getvalue())
+    if handed:
+        (print_fn or say)(buffer.getvalue())
 
 
 def _add_rows(table: Table, model: Any, expand: bool, indent: str) -> None:

@@ -2,14 +2,29 @@
 
 # ruff: noqa: F403 -- each module's `__all__` says what is public.
 
-from lamella.ops import arrange, core, create, ctc, elementwise, linalg, nn, reduce, signal, spatial
+from lamella.ops import (
+    arrange,
+    core,
+    create,
+    ctc,
+    elementwise,
+    image,
+    linalg,
+    matrices,
+    neural,
+    nn,
+    numpy,
+    reduce,
+    signal,
+    spatial,
+)
 from lamella.ops.arrange import *
 from lamella.ops.core import *
 from lamella.ops.create import *
 from lamella.ops.ctc import *
 from lamella.ops.elementwise import *
-from lamella.ops.linalg import *
-from lamella.ops.nn import *
+from lamella.ops.matrices import *
+from lamella.ops.neural import *
 from lamella.ops.reduce import *
 from lamella.ops.signal import *
 from lamella.ops.spatial import *
@@ -20,9 +35,13 @@ __all__ = [
     *create.__all__,
     *ctc.__all__,
     *elementwise.__all__,
-    *linalg.__all__,
-    *nn.__all__,
+    *matrices.__all__,
+    *neural.__all__,
     *reduce.__all__,
     *signal.__all__,
     *spatial.__all__,
+    "image",
+    "linalg",
+    "nn",
+    "numpy",
 ]

@@ -6,8 +6,11 @@ made one here: it is traced once to see what it writes, and if it writes, again 
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any, TypeAlias
+
+import jax
 
 from lamella.core.variable import Frame, Variable, autocasting, in_frame
 
@@ -46,6 +49,26 @@ def with_state(run: Callable[[PureOf, Values], tuple[Values, Any]]) -> Any:
         variable.assign(value)
     refuse_bare_jit(seen)
     return out
+
+
+def remat(f: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function whose inner results are computed again for its derivative, in place of being kept.
+
+    It saves memory and costs time; values and gradients are the same. Variables may be read and updated in it.
+
+    >>> float(jax.grad(remat(lambda x: jax.numpy.sin(x) ** 2))(0.5)) == float(jax.numpy.sin(1.0))
+    True
+    """
+
+    @functools.wraps(f)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        def run(pure_of: PureOf, values: Values) -> tuple[Values, Any]:
+            # what the function takes is closed over: flags among the arguments stay what they are
+            return jax.checkpoint(pure_of(lambda: f(*args, **kwargs)))(values)  # type: ignore[no-any-return]
+
+        return with_state(run)
+
+    return call
 
 
 def _pure(fn: Callable[..., Any], carried: list[Variable], seen: dict[int, Variable]) -> Callable[..., Any]:

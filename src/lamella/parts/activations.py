@@ -8,7 +8,8 @@ from typing import Annotated, Any
 import jax
 import jax.numpy as jnp
 
-from lamella.core.config import Convert, custom_object_scope, serialize
+from lamella.core import config
+from lamella.core.config import Convert, custom_object_scope
 from lamella.core.registry import Registry
 from lamella.ops.dispatch import op
 from lamella.parts.identify import find
@@ -291,6 +292,11 @@ def get(identifier: Any) -> Any:
     (True, True)
     """
     return linear if identifier is None else find(identifier, activations, "keras.activations")
+
+
+def serialize(activation: Any) -> Any:
+    """Return an activation as plain data: a name, or a config."""
+    return config.serialize(activation)
 
 
 def deserialize(config: Any, custom_objects: Mapping[str, Any] | None = None) -> Any:

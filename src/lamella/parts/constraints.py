@@ -7,7 +7,8 @@ from typing import Annotated, Any, ClassVar
 
 import jax.numpy as jnp
 
-from lamella.core.config import Configurable, Convert, custom_object_scope, serialize
+from lamella.core import config
+from lamella.core.config import Configurable, Convert, custom_object_scope
 from lamella.core.registry import Registry
 from lamella.core.settings import epsilon
 from lamella.parts.identify import find
@@ -108,6 +109,11 @@ max_norm, min_max_norm, non_neg, unit_norm = MaxNorm, MinMaxNorm, NonNeg, UnitNo
 def get(identifier: Any) -> Any:
     """Return the constraint that a name, a class, a config or a callable stands for; None stays None."""
     return find(identifier, constraints, "keras.constraints")
+
+
+def serialize(constraint: Any) -> Any:
+    """Return a constraint as plain data: a name, or a config."""
+    return config.serialize(constraint)
 
 
 def deserialize(config: Any, custom_objects: Mapping[str, Any] | None = None) -> Any:

@@ -10,8 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lamella.core import values
-from lamella.core.config import Configurable, Convert, custom_object_scope, generic_init, serialize
+from lamella.core import config, values
+from lamella.core.config import Configurable, Convert, custom_object_scope, generic_init
 from lamella.core.dtypes import standardize_dtype
 from lamella.core.errors import ArgumentError, ShapeError
 from lamella.core.registry import Registry
@@ -452,6 +452,11 @@ def _given(array: Any) -> Any:
         return jnp.asarray(array, standardize_dtype(dtype))
 
     return initialize
+
+
+def serialize(initializer: Any) -> Any:
+    """Return an initializer as plain data: a name, or a config."""
+    return config.serialize(initializer)
 
 
 def deserialize(config: Any, custom_objects: Mapping[str, Any] | None = None) -> Any:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from lamella.core.config import custom_object_scope, serialize
+from lamella.core import config
+from lamella.core.config import custom_object_scope
 from lamella.core.masked import with_mask
 from lamella.parts import loss_functions as functions
 from lamella.parts.identify import find
@@ -442,6 +443,11 @@ def get(identifier: Any) -> Any:
     (True, 1.0)
     """
     return find(identifier, losses, "keras.losses")
+
+
+def serialize(loss: Any) -> Any:
+    """Return a loss as plain data: a name, or a config."""
+    return config.serialize(loss)
 
 
 def deserialize(name: Any, custom_objects: Mapping[str, Any] | None = None) -> Any:

@@ -7,7 +7,8 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from lamella.core.config import custom_object_scope, serialize
+from lamella.core import config
+from lamella.core.config import custom_object_scope
 from lamella.parts import metric_functions as functions
 from lamella.parts.confusion import (
     AUC,
@@ -481,6 +482,11 @@ def get(identifier: Any) -> Any:
     'mean_squared_error'
     """
     return find(identifier, metrics, "keras.metrics")
+
+
+def serialize(metric: Any) -> Any:
+    """Return a metric as plain data: a name, or a config."""
+    return config.serialize(metric)
 
 
 def deserialize(config: Any, custom_objects: Mapping[str, Any] | None = None) -> Any:

@@ -7,7 +7,8 @@ from typing import Annotated, Any, ClassVar
 
 import jax.numpy as jnp
 
-from lamella.core.config import Configurable, Convert, custom_object_scope, serialize
+from lamella.core import config
+from lamella.core.config import Configurable, Convert, custom_object_scope
 from lamella.core.errors import ShapeError
 from lamella.core.registry import Registry
 from lamella.core.settings import one_of
@@ -124,6 +125,11 @@ def get(identifier: Any) -> Any:
     {'l2': 0.01}
     """
     return find(identifier, regularizers, "keras.regularizers")
+
+
+def serialize(regularizer: Any) -> Any:
+    """Return a regularizer as plain data: a name, or a config."""
+    return config.serialize(regularizer)
 
 
 def deserialize(config: Any, custom_objects: Mapping[str, Any] | None = None) -> Any:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
+import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from lamella.core.errors import ArgumentError, DataError
+from lamella.core.settings import max_epochs, max_steps_per_epoch
 from lamella.core.structure import flatten, leaves_of, map_leaves, unflatten
 from lamella.training import planning
 from lamella.training.callbacks import CallbackList, History, Logs
@@ -35,6 +38,12 @@ class Plan:
     validation_freq: int
     micro_batch: int | str | None = None
     memory_limit: int | str | None = None
+
+    def __post_init__(self) -> None:
+        most = max_epochs()
+        if most is not None and most < self.epochs:
+            warnings.warn(f"fit stops after {most} epochs: lamella.config.set_max_epochs said so.", stacklevel=4)
+            self.epochs = most
 
 
 def training_data(
@@ -129,7 +138,8 @@ def _pass(compiled: Compiled, steps: Steps, data: Data, events: CallbackList, pr
     most = compiled.steps_per_execution or (_STEPS_A_CALL if steps.loops_well else 1)
     pad = data.ragged and steps.may_pad(data.first(), mode)
     each = events.per_batch(mode)
-    for block in data.blocks(1 if each else most, pad):
+    limit = max_steps_per_epoch()
+    for block in itertools.islice(data.blocks(1 if each or limit else most, pad), limit):
         events(f"on_{mode}_batch_begin", batch, {})
         results = run(block.arrays, block.steps)
         batch += block.steps
@@ -178,12 +188,15 @@ def predict(compiled: Compiled, data: Data, callbacks: Any, verbose: Any, memory
     events("on_predict_begin", {})
     outputs: list[Any] = []
     structure: Any = None
+    limit = max_steps_per_epoch()
     with Progress(verbose, "predict", data.steps) as progress:
         pad = data.ragged and steps.may_pad(data.first(), "predict")
         together = (
-            1 if events.per_batch("predict") or memory_limit is not None else planning.batches_together(steps, data)
+            1
+            if events.per_batch("predict") or memory_limit is not None or limit
+            else planning.batches_together(steps, data)
         )
-        for index, block in enumerate(data.blocks(together, pad)):
+        for index, block in enumerate(itertools.islice(data.blocks(together, pad), limit)):
             events("on_predict_batch_begin", index, {})
             leaves, structure = flatten(steps.predict(map_leaves(_joined, block.arrays[0])))
             outputs.append((leaves, block.samples))

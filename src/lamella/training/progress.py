@@ -12,6 +12,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from lamella.core.settings import is_interactive_logging_enabled, say
+
 _REFRESH = 0.1
 
 
@@ -21,7 +23,7 @@ class Progress:
     def __init__(self, verbose: Any, title: str, total: int | None) -> None:
         self.console = Console(file=sys.stdout)
         if verbose in ("auto", 1):
-            verbose = 1 if self.console.is_terminal else 2
+            verbose = 1 if self.console.is_terminal and is_interactive_logging_enabled() else 2
         self.verbose = int(verbose)
         self.title, self.total, self.done = title, total, 0
         self.started = time.perf_counter()
@@ -58,7 +60,7 @@ class Progress:
             self.show(logs)
         elif self.verbose == 2:
             seconds = time.perf_counter() - self.started
-            print(f"{self.title}  {self.done} steps  {seconds:.1f} s  {_printed(logs)}", flush=True)
+            say(f"{self.title}  {self.done} steps  {seconds:.1f} s  {_printed(logs)}")
 
     def _line(self, logs: dict[str, float]) -> Table:
         row = Table.grid(padding=(0, 2))
