@@ -87,7 +87,7 @@ class PReLU(Layer):
     ((4, 8, 8, 3), (1, 1, 3))
     """
 
-    alpha_initializer: InitializerLike = "zeros"
+    alpha_initializer: InitializerLike = "Zeros"
     alpha_regularizer: RegularizerLike = None
     alpha_constraint: ConstraintLike = None
     shared_axes: Any = None

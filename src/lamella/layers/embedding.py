@@ -87,7 +87,10 @@ class ReversibleEmbedding(Embedding):
     (1, 3, 100)
     """
 
-    arguments_first = ("input_dim", "output_dim", "tie_weights")
+    arguments_first = (
+        *("input_dim", "output_dim", "tie_weights", "embeddings_initializer", "embeddings_regularizer"),
+        *("embeddings_constraint", "mask_zero", "reverse_dtype", "logit_soft_cap"),
+    )
     tie_weights: bool = True
     reverse_dtype: Any = None
     logit_soft_cap: float | None = None

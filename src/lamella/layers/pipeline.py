@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from lamella.core import config
+from lamella.core import config as configs
 from lamella.core.errors import ArgumentError
 from lamella.core.masked import with_mask
 from lamella.layers.layer import Layer
@@ -47,13 +47,13 @@ def serialize(layer: Layer) -> dict[str, Any]:
     >>> serialize(Dense(3))["class_name"]
     'Dense'
     """
-    described: dict[str, Any] = config.serialize(layer)
+    described: dict[str, Any] = configs.serialize(layer)
     return described
 
 
-def deserialize(config_: Any, custom_objects: Mapping[str, Any] | None = None) -> Layer:
+def deserialize(config: Any, custom_objects: Mapping[str, Any] | None = None) -> Layer:
     """Return the layer that `serialize` described."""
-    layer = config.deserialize(config_, custom_objects)
+    layer = configs.deserialize(config, custom_objects)
     if not isinstance(layer, Layer):
         raise ArgumentError(f"The config describes {type(layer).__name__}, which is no layer.")
     return layer

@@ -92,7 +92,7 @@ def save_img(
 
 
 def smart_resize(
-    x: Any, size: tuple[int, int], interpolation: str = "bilinear", data_format: str | None = None
+    x: Any, size: tuple[int, int], interpolation: str = "bilinear", data_format: str | None = "channels_last"
 ) -> np.ndarray[Any, Any]:
     """Resize a picture, or a batch of them, to (height, width) without distortion: the middle in those proportions."""
     array = np.asarray(x)
