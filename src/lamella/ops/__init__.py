@@ -2,22 +2,11 @@
 
 # ruff: noqa: F403 -- each module's `__all__` says what is public.
 
-from lamella.ops import (
-    arrange,
-    core,
-    create,
-    ctc,
-    elementwise,
-    image,
-    linalg,
-    matrices,
-    neural,
-    nn,
-    numpy,
-    reduce,
-    signal,
-    spatial,
-)
+from lamella.ops import arrange, core, create, ctc, elementwise, matrices, neural, reduce, signal, spatial
+from lamella.ops import image as image
+from lamella.ops import linalg as linalg
+from lamella.ops import nn as nn
+from lamella.ops import numpy as numpy
 from lamella.ops.arrange import *
 from lamella.ops.core import *
 from lamella.ops.create import *
@@ -40,8 +29,4 @@ __all__ = [
     *reduce.__all__,
     *signal.__all__,
     *spatial.__all__,
-    "image",
-    "linalg",
-    "nn",
-    "numpy",
 ]
