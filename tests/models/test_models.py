@@ -88,10 +88,12 @@ class TestFunctional:
         with pytest.raises(ValueError, match="not among the model's inputs"):
             Model(a, layers.Add()([a, b]))
 
-    def test_its_config_is_refused(self) -> None:
+    def test_its_config_makes_its_twin(self) -> None:
         x = Input((3,))
-        with pytest.raises(ValueError, match="config of a functional model"):
-            Model(x, layers.Dense(1)(x)).get_config()
+        model = Model(x, layers.Dense(1)(x))
+        twin = Model.from_config(model.get_config())
+        twin.set_weights(model.get_weights())
+        np.testing.assert_array_equal(twin.predict(np.ones((2, 3))), model.predict(np.ones((2, 3))))
 
     def test_a_subclass_made_of_symbols(self) -> None:
         class Named(Model):
