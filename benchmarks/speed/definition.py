@@ -64,20 +64,13 @@ def _resnet(library: Any, x: Any) -> Any:
     return layers.Dense(10)(layers.GlobalAveragePooling2D()(x))
 
 
-def _depthwise(layers: Any, channels: int, stride: int) -> Any:
-    """The layer of that name, or the convolution in groups that it is."""
-    if hasattr(layers, "DepthwiseConv2D"):
-        return layers.DepthwiseConv2D(3, stride, padding="same", use_bias=False)
-    return layers.Conv2D(channels, 3, stride, padding="same", groups=channels, use_bias=False)
-
-
 def _mobile(library: Any, x: Any) -> Any:
-    layers, channels = library.layers, MOBILE_STEM
-    x = layers.ReLU()(_normalized(layers, x, layers.Conv2D(channels, 3, padding="same", use_bias=False)))
+    layers = library.layers
+    x = layers.ReLU()(_normalized(layers, x, layers.Conv2D(MOBILE_STEM, 3, padding="same", use_bias=False)))
     for filters, stride in MOBILE_BLOCKS:
-        x = layers.ReLU()(_normalized(layers, x, _depthwise(layers, channels, stride)))
+        depthwise = layers.DepthwiseConv2D(3, stride, padding="same", use_bias=False)
+        x = layers.ReLU()(_normalized(layers, x, depthwise))
         x = layers.ReLU()(_normalized(layers, x, layers.Conv2D(filters, 1, use_bias=False)))
-        channels = filters
     return layers.Dense(10)(layers.GlobalAveragePooling2D()(x))
 
 

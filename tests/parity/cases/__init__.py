@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from tests.parity.cases import core
+from tests.parity.cases import convolution, core
 from tests.parity.cases.case import Case
 
-CASES = [*core.CASES]
+CASES = [*core.CASES, *convolution.CASES]
 
 __all__ = ["CASES", "Case"]
