@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -15,9 +15,6 @@ from lamella.training.compilation import Compiled
 from lamella.training.data import ArrayData, IterableData, adapt, check_finite, class_weights
 from lamella.training.progress import Progress
 from lamella.training.step import Steps
-
-if TYPE_CHECKING:
-    pass
 
 _STEPS_A_CALL = 32
 Data = ArrayData | IterableData
@@ -177,9 +174,8 @@ def predict(compiled: Compiled, data: Data, callbacks: Any, verbose: Any, memory
     structure: Any = None
     with Progress(verbose, "predict", data.steps) as progress:
         pad = data.ragged and steps.may_pad(data.first(), "predict")
-        together = (
-            1 if events.per_batch("predict") or memory_limit is not None else planning.batches_together(steps, data)
-        )
+        one_by_one = events.per_batch("predict") or memory_limit is not None
+        together = 1 if one_by_one else planning.batches_together(steps, data)
         for index, block in enumerate(data.blocks(together, pad)):
             events("on_predict_batch_begin", index, {})
             leaves, structure = flatten(steps.predict(map_leaves(_joined, block.arrays[0])))
