@@ -69,7 +69,7 @@ def draw_key(seed: int | SeedGenerator | jax.Array | None) -> jax.Array:
     if isinstance(seed, jax.Array):
         return seed
     if isinstance(seed, int):
-        return own_key(jnp.asarray(np.array([seed & 0xFFFFFFFF, 0], "uint32")))
+        return own_key(jnp.asarray(np.array([seed & 0xFFFFFFFF, 0], "uint32"), "uint32"))
     if seed is None:
         if not _global:
             _global.append(SeedGenerator())

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, ClassVar, Self
 
 import jax.numpy as jnp
-import numpy as np
 
 from lamella.core.config import Configurable, generic_init
 from lamella.core.dtypes import get_policy
@@ -15,6 +14,7 @@ from lamella.core.masked import mask_of, value_of
 from lamella.core.naming import automatic_name, snake_case
 from lamella.core.registry import Registry
 from lamella.core.settings import floatx
+from lamella.core.values import full
 from lamella.core.variable import Variable, pure
 from lamella.parts import initializers
 from lamella.parts.identify import find
@@ -97,7 +97,7 @@ class Metric(Configurable):
     def reset_state(self) -> None:
         """Forget everything taken in."""
         for variable in self.variables:
-            variable.assign(np.zeros(variable.shape, variable.dtype))
+            variable.assign(full(variable.shape, variable.dtype, 0))
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Take a batch in and return the value so far."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import warnings
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -18,9 +18,6 @@ from lamella.training.compilation import Compiled
 from lamella.training.data import ArrayData, IterableData, adapt, check_finite, class_weights
 from lamella.training.progress import Progress
 from lamella.training.step import Steps
-
-if TYPE_CHECKING:
-    pass
 
 _STEPS_A_CALL = 32
 Data = ArrayData | IterableData
@@ -191,11 +188,8 @@ def predict(compiled: Compiled, data: Data, callbacks: Any, verbose: Any, memory
     limit = max_steps_per_epoch()
     with Progress(verbose, "predict", data.steps) as progress:
         pad = data.ragged and steps.may_pad(data.first(), "predict")
-        together = (
-            1
-            if events.per_batch("predict") or memory_limit is not None or limit
-            else planning.batches_together(steps, data)
-        )
+        one_by_one = events.per_batch("predict") or memory_limit is not None or limit
+        together = 1 if one_by_one else planning.batches_together(steps, data)
         for index, block in enumerate(itertools.islice(data.blocks(together, pad), limit)):
             events("on_predict_batch_begin", index, {})
             leaves, structure = flatten(steps.predict(map_leaves(_joined, block.arrays[0])))

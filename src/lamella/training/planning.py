@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import jax
@@ -20,7 +19,7 @@ Spec = jax.ShapeDtypeStruct
 MARGIN = 0.9
 # A prediction takes batches together while all that it computes stays about as large as a processor's cache.
 _TOGETHER_BYTES = 4 << 20
-_MOST_TOGETHER, _STEP = 64, 4
+_MOST_TOGETHER = 64
 
 
 def limit_in_bytes(memory_limit: int | str | None) -> int:
@@ -82,6 +81,7 @@ def batches_together(steps: Steps, data: ArrayData | IterableData) -> int:
     if not isinstance(data, ArrayData):
         return 1
     room = min(_TOGETHER_BYTES // max(1, steps.sample_bytes * data.batch_size), data.steps, _MOST_TOGETHER)
-    if room < _STEP or not steps.report(data.first(), "predict").may_split:
+    if room < 4 or not steps.report(data.first(), "predict").may_split:
         return 1
-    return int(_STEP ** math.floor(math.log(room, _STEP) + 1e-9))
+    # The largest power of 4 up to `room`, which 2 bits make.
+    return 1 << (room.bit_length() - 1) // 2 * 2
