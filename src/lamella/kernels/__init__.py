@@ -22,11 +22,13 @@ from lamella.kernels.pool import (
     max_pool,
 )
 from lamella.kernels.recur import gru_step, lstm_gates, lstm_step, scan_steps, simple_rnn_step
+from lamella.kernels.rows import Rows, looks_up, row_gradients
 from lamella.kernels.sequence import Weights as RecurrentWeights
 from lamella.kernels.sequence import gru, lstm, simple_rnn
 
 __all__ = [
     "RecurrentWeights",
+    "Rows",
     "adaptive_average_pool",
     "adaptive_max_pool",
     "attention",
@@ -47,11 +49,13 @@ __all__ = [
     "gru",
     "gru_step",
     "layer_norm",
+    "looks_up",
     "loops_well",
     "lstm",
     "lstm_gates",
     "lstm_step",
     "max_pool",
+    "row_gradients",
     "scan_steps",
     "sigmoid_cross_entropy",
     "simple_rnn",

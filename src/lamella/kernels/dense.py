@@ -23,4 +23,4 @@ def dense(
 
 def embed(ids: jax.Array, table: jax.Array) -> jax.Array:
     """Rows of a table: (...) of integers, (rows, width) -> (..., width); ids outside of it give NaN."""
-    return jnp.take(table, ids.astype("int32"), axis=0)
+    return table.at[ids.astype("int32")].get(mode="fill", fill_value=jnp.nan)

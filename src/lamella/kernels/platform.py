@@ -15,7 +15,7 @@ def loops_well(jaxpr: Any) -> bool:
 
     On CPU, XLA runs convolutions inside loops without its fast library: fifteen times slower was measured.
     """
-    return jax.default_backend() != "cpu" or not any(_equations(jaxpr, "conv_general_dilated"))
+    return jax.default_backend() != "cpu" or not any(equations(jaxpr, "conv_general_dilated"))
 
 
 def uncounted_bytes(jaxpr: Any) -> int:
@@ -26,7 +26,7 @@ def uncounted_bytes(jaxpr: Any) -> int:
     """
     if jax.default_backend() != "cpu":
         return 0
-    return max((_window_matrix(equation) for equation in _equations(jaxpr, "conv_general_dilated")), default=0)
+    return max((_window_matrix(equation) for equation in equations(jaxpr, "conv_general_dilated")), default=0)
 
 
 def _window_matrix(equation: Any) -> int:
@@ -40,9 +40,10 @@ def _window_matrix(equation: Any) -> int:
     return int(positions * window * out.dtype.itemsize)
 
 
-def _equations(jaxpr: Any, primitive: str) -> Iterator[Any]:
+def equations(jaxpr: Any, primitive: str) -> Iterator[Any]:
+    """Yield the equations of a primitive, in a program and in the programs inside it."""
     for equation in jaxpr.eqns:
         if equation.primitive.name == primitive:
             yield equation
         for inner in jaxprs_in_params(equation.params):
-            yield from _equations(inner, primitive)
+            yield from equations(inner, primitive)

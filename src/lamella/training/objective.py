@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from lamella import kernels
 from lamella.batch.gradients import clip_per_sample
 from lamella.batch.per_sample import per_sample
 from lamella.core.calls import collecting
@@ -38,6 +39,8 @@ class Objective:
         self.loss = loss
         self.clipnorm = clipnorm
         self.loops_well = True
+        self.looks_up = False
+        self.looks_up = False
 
     def evaluate(self, batch: Batch, training: bool, of: list[Any] | None = None, share: Any = 1.0) -> Any:
         """Return the total, the loss of each output and the outputs.
@@ -92,7 +95,10 @@ class Objective:
             parts = [None if part is None else part.astype("float32") for part in parts]
             return self._scaled(total), (total, leaves, parts, new)
 
-        grads, (total, leaves, parts, new) = jax.grad(objective, has_aux=True)([v.value for v in trained])
+        optimizer = self.model.optimizer
+        by_rows = self.looks_up and of is None and optimizer is not None and optimizer.takes_rows
+        differentiated = kernels.row_gradients if by_rows else _gradients
+        grads, (total, leaves, parts, new) = differentiated(objective, [v.value for v in trained])
         for variable, value in zip(written, new, strict=True):
             variable.assign(value)
         update(batch, _closed(structure, leaves))
@@ -196,6 +202,10 @@ class Objective:
                 for i, counts in enumerate(per_piece)
             ]
         )
+
+
+def _gradients(fn: Callable[[list[Any]], Any], values: list[Any]) -> tuple[list[Any], Any]:
+    return jax.grad(fn, has_aux=True)(values)  # type: ignore[no-any-return]
 
 
 def _state(frame: Frame, trained: list[Variable]) -> list[Variable]:

@@ -88,6 +88,7 @@ class Steps:
 
         jaxpr, specs = jax.make_jaxpr(traced, return_shape=True)(x)
         self.loops_well = self.objective.loops_well = kernels.loops_well(jaxpr)
+        self.objective.looks_up = kernels.looks_up(jaxpr)
         self.sample_bytes = made_bytes(jaxpr.jaxpr) // leaves_of(x)[0].shape[0]
         outputs = unflatten(self._structure, specs)
         if y is not None:

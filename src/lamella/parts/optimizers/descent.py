@@ -31,6 +31,11 @@ class SGD(Optimizer):
             raise ArgumentError(f"SGD: momentum lies between 0 and 1, got {self.momentum}.")
         self.slots = (("momentum",),) if self.momentum else ()  # type: ignore[misc]
 
+    @property
+    def still(self) -> bool:  # type: ignore[override]
+        """Momentum moves a weight on."""
+        return not self.momentum
+
     def rule(self, g: Any, value: Any, slots: Slots, rate: Any, step: Any) -> tuple[Any, Slots]:
         """The rate is inside the momentum, so that a change of it acts on new gradients only."""
         if not self.momentum:
@@ -47,6 +52,7 @@ class Adagrad(Optimizer):
     initial_accumulator_value: float = 0.1
     epsilon: float = 1e-7
     slots: ClassVar[tuple[tuple[str, ...], ...]] = (("accumulator",),)
+    still: ClassVar[bool] = True
 
     def first(self, slot: str, variable: Variable) -> Any:
         """Return the first value of the sum of squares."""

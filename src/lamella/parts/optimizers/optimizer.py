@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from lamella import ops
+from lamella import kernels, ops
 from lamella.core.config import Configurable, fields_of, generic_init, serialize
 from lamella.core.errors import ArgumentError, NotBuiltError, did_you_mean
 from lamella.core.naming import automatic_name
@@ -67,6 +67,8 @@ class Optimizer(Configurable):
     # Defaults other than those of most, and the arguments that come first.
     defaults: ClassVar[dict[str, Any]] = {}
     leading: ClassVar[tuple[str, ...]] = ("learning_rate",)
+    # Whether `rule` leaves a weight and its slots alone where the gradient is 0.
+    still: ClassVar[bool] = False
     weight_decay: float | None
     clipnorm: float | None
     clipvalue: float | None
@@ -79,6 +81,8 @@ class Optimizer(Configurable):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
+        if {"rule", "update_step", "apply"} & vars(cls).keys() and "still" not in vars(cls):
+            cls.still = False
         if cls.__init__ is Optimizer.__init__:
             cls.__signature__ = _signature(cls)  # type: ignore[attr-defined]
 
@@ -128,11 +132,13 @@ class Optimizer(Configurable):
     def update_step(self, gradient: Any, variable: Variable, learning_rate: Any) -> None:
         """Give a variable, and what is kept for it, new values."""
         slots = self._kept.get(id(variable), {})
-        now = {name: slot.value for name, slot in slots.items()}
-        value, new = self.rule(gradient, variable.value, now, learning_rate, self._step())
-        variable.assign(jnp.asarray(value, variable.dtype))
+        rows = gradient if isinstance(gradient, kernels.Rows) else None
+        now = {name: _taken(slot, rows) for name, slot in slots.items()}
+        g = gradient if rows is None else rows.sums
+        value, new = self.rule(g, _taken(variable, rows), now, learning_rate, self._step())
+        _put(variable, rows, jnp.asarray(value, variable.dtype))
         for name, array in new.items():
-            slots[name].assign(array)
+            _put(slots[name], rows, array)
 
     # -- state ------------------------------------------------------------------------------------------------
 
@@ -253,6 +259,14 @@ class Optimizer(Configurable):
         for variable, value in zip(self.variables, weights, strict=True):
             variable.assign(value)
 
+    @property
+    def takes_rows(self) -> bool:
+        """Whether the rows of a table that a step looked up are all that the step has to change."""
+        every = ("weight_decay", "clipnorm", "clipvalue", "global_clipnorm", "loss_scale_factor")
+        return self.still and not (
+            self.use_ema or self.gradient_accumulation_steps or any(getattr(self, name) for name in every)
+        )
+
     # -- a step -----------------------------------------------------------------------------------------------
 
     def apply(self, grads: Sequence[Any], trainable_variables: Sequence[Variable] | None = None) -> None:
@@ -266,7 +280,7 @@ class Optimizer(Configurable):
             raise ArgumentError("There is no gradient for any variable.")
         variables = [variable for _, variable in pairs]
         scale = self.loss_scale_factor
-        given = [jnp.asarray(g) if scale is None else jnp.asarray(g) / scale for g, _ in pairs]
+        given = [g if isinstance(g, kernels.Rows) else _unscaled(jnp.asarray(g), scale) for g, _ in pairs]
         if self.gradient_accumulation_steps:
             self._gather(given, variables)
         else:
@@ -429,3 +443,15 @@ def _check(optimizer: Optimizer) -> None:
 def _clipped(g: Any, most: float) -> Any:
     norm = jnp.sqrt(jnp.sum(jnp.square(g)))
     return jnp.where(norm > most, g * (most / jnp.maximum(norm, 1e-30)), g)
+
+
+def _unscaled(g: jax.Array, scale: float | None) -> jax.Array:
+    return g if scale is None else g / scale
+
+
+def _taken(variable: Variable, rows: kernels.Rows | None) -> Any:
+    return variable.value if rows is None else rows.take(variable.value)
+
+
+def _put(variable: Variable, rows: kernels.Rows | None, value: Any) -> None:
+    variable.assign(value if rows is None else rows.put(variable.value, value))
