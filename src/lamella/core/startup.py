@@ -30,14 +30,17 @@ _WORTH_KEEPING, _MOST_KEPT = 0.2, 1 << 30
 
 
 def _glibc() -> Any:
-    library = ctypes.CDLL(None) if sys.platform.startswith("linux") else None
+    """The memory allocator to speak to; None where there is none, or where it is to be left alone."""
+    if os.environ.get("LAMELLA_KEEP_MEMORY") == "0" or not sys.platform.startswith("linux"):
+        return None
+    library = ctypes.CDLL(None)
     return library if hasattr(library, "mallopt") else None
 
 
 def keep_freed_memory() -> bool:
-    """Tell glibc to keep freed memory, for all threads in one arena; return whether there is a glibc to tell."""
+    """Tell glibc to keep freed memory, for all threads in one arena; return whether there is one to tell."""
     library = _glibc()
-    if library is None or os.environ.get("LAMELLA_KEEP_MEMORY") == "0":
+    if library is None:
         return False
     # XLA's threads would otherwise have arenas of their own, which cannot hold a large buffer at all.
     settings = {_ARENA_MAX: 1, _MMAP_THRESHOLD: _LARGE, _TRIM_THRESHOLD: _LARGE}

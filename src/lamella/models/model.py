@@ -140,6 +140,14 @@ class Model(Trainer, Layer):
             )
         return self._graph
 
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Any:
+        """Make a model from `get_config`'s answer."""
+        if "input_layers" not in config:
+            return super().from_config(config)
+        inputs, outputs = graph_from_config(config)
+        return Model(inputs, outputs, name=config.get("name"), trainable=config.get("trainable", True))
+
     def to_json(self, **kwargs: Any) -> str:
         """Return the model's config as JSON; `kwargs` are those of `json.dumps`."""
         return json.dumps(serialize(self), **kwargs)
@@ -158,9 +166,3 @@ class Functional(Model):
         """Return the layers' configs and how they are connected, as Keras does."""
         base = {"name": self.name, "trainable": self.trainable}
         return {**base, **graph_config(self._known_graph())}
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> Any:
-        """Make a model from `get_config`'s answer."""
-        inputs, outputs = graph_from_config(config)
-        return Model(inputs, outputs, name=config.get("name"), trainable=config.get("trainable", True))
