@@ -30,6 +30,8 @@ OPTIONAL = {"h5py", "matplotlib", "safetensors", "sklearn", "statsmodels"}
 FOREIGN = {"equinox", "flax", "keras", "tensorflow", "torch"}
 FILE_LINES = 500
 FUNCTION_LINES = 40
+# Keras's layers are about four times as many.
+LAYER_LINES = 6000
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
@@ -124,10 +126,27 @@ def long_functions(root: Path) -> list[str]:
 
 
 def _code_lines(function: Function, lines: list[str]) -> int:
-    numbers = set(range(function.lineno, (function.end_lineno or 0) + 1))
-    if ast.get_docstring(function, clean=False) is not None:
-        numbers -= set(range(function.body[0].lineno, (function.body[0].end_lineno or 0) + 1))
+    numbers = set(range(function.lineno, (function.end_lineno or 0) + 1)) - _docstring(function)
     return sum(bool(text := lines[number - 1].strip()) and not text.startswith("#") for number in numbers)
+
+
+def _docstring(node: Function | ast.ClassDef | ast.Module) -> set[int]:
+    """The lines of a node's docstring."""
+    if ast.get_docstring(node, clean=False) is None:
+        return set()
+    return set(range(node.body[0].lineno, (node.body[0].end_lineno or 0) + 1))
+
+
+def layer_library(root: Path) -> list[str]:
+    """All families of layers together, in lines of code: what repeats belongs in one place."""
+    total = 0
+    for place, path, tree in _trees(root):
+        if place.startswith("src/lamella/layers/"):
+            documented = (node for node in ast.walk(tree) if isinstance(node, Function | ast.ClassDef | ast.Module))
+            said = set[int]().union(*map(_docstring, documented))
+            lines = enumerate(path.read_text(encoding="utf-8").splitlines(), 1)
+            total += sum(n not in said and bool(line.strip()) and line.strip()[0] != "#" for n, line in lines)
+    return [f"src/lamella/layers: {total} lines of code, at most {LAYER_LINES}"] if total > LAYER_LINES else []
 
 
 def written_by_hand(root: Path) -> list[str]:
@@ -152,7 +171,7 @@ def foreign(root: Path) -> list[str]:
     ]
 
 
-RULES = [one_way, hidden_imports, long_files, long_functions, written_by_hand, foreign]
+RULES = [one_way, hidden_imports, long_files, long_functions, layer_library, written_by_hand, foreign]
 
 
 @pytest.mark.parametrize("rule", RULES)
@@ -178,6 +197,7 @@ PLANTED = [
     (hidden_imports, "core/a.py", "class C:\n    def f(self):\n        from . import b\n", "core/a.py:3: f"),
     (long_files, "core/a.py", "x = 1\n" * (FILE_LINES + 1), "core/a.py: 501 lines, at most 500"),
     (long_functions, "core/a.py", LONG, "core/a.py:1: long has 41 lines, at most 40"),
+    (layer_library, "layers/a.py", "x = 1\n" * (LAYER_LINES + 1), "layers: 6001 lines of code, at most 6000"),
     (written_by_hand, "layers/a.py", "class C:\n    def get_config(self): ...\n", "layers/a.py:2: get_con"),
     (written_by_hand, "layers/a.py", "def compute_output_shape(): ...\n", "layers/a.py:1: compute_out"),
     (foreign, "ops/a.py", "import numpy\nfrom keras.src import ops\n", "ops/a.py:2: imports keras.src.ops"),
@@ -191,6 +211,7 @@ ALLOWED = [
     (hidden_imports, "tools/a.py", "import json\ndef f():\n    from matplotlib import pyplot\n"),
     (long_files, "core/a.py", "x = 1\n" * FILE_LINES),
     (long_functions, "core/a.py", SCREEN),
+    (layer_library, "layers/a.py", '"""What\n\nit is."""\n# why\n\n' + "x = 1\n" * LAYER_LINES),
     (written_by_hand, "layers/layer.py", "def get_config(): ...\ndef compute_output_shape(): ...\n"),
     (foreign, "ops/a.py", "import jax\nfrom lamella.flax import x\n"),
 ]
