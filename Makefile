@@ -44,6 +44,7 @@ costs: $(VENV)/.installed-test
 	$(BIN)/python benchmarks/kernels.py
 	$(BIN)/python benchmarks/overhead.py
 	$(BIN)/python benchmarks/per_sample.py
+	$(BIN)/python benchmarks/rows.py
 	$(BIN)/python benchmarks/batch.py
 	$(BIN)/python benchmarks/memory.py
 
