@@ -75,12 +75,19 @@ def test_output_shape_with_unknown_batch(case: Case) -> None:
     argument = unknown if case.several else unknown[0]
     ours, theirs = case.make(lamella), case.make(keras)
     wanted = [tuple(t.shape) for t in keras.tree.flatten(case.call(theirs, _inputs(keras, case, unknown)))]
-    got = ours.compute_output_shape(*case.given(argument))
-    assert (list(got) if isinstance(got, list) or isinstance(got[0], tuple) else [got]) == wanted
+    if case.layer == "EinsumDense":
+        # Keras foretells None where output_shape says so, and turns the axes around that dots stand for.
+        wanted = [(None, *theirs(np.zeros(case.shape, "float32")).shape[1:])]
+    assert _shapes(ours, case, argument) == wanted
     assert not ours.weights, "asking for a shape must not make weights"
     symbols = case.call(ours, _inputs(lamella, case, unknown))
     flat = symbols if isinstance(symbols, list | tuple) else [symbols]
     assert [t.shape for t in flat] == wanted
+
+
+def _shapes(layer: Any, case: Case, given: Any) -> list[Any]:
+    shapes = layer.compute_output_shape(*case.given(given))
+    return list(shapes) if isinstance(shapes, list) or isinstance(shapes[0], tuple) else [shapes]
 
 
 def _inputs(library: Any, case: Case, shapes: list[Any]) -> Any:
