@@ -423,6 +423,24 @@ def test_refusals(message: str, make: Any) -> None:
         make()
 
 
+def test_a_weight_that_another_layer_reads_stays() -> None:
+    inner = lamella.layers.Dense(2, name="inner")
+    model = lamella.Sequential(
+        [lamella.Input((3,)), lamella.layers.SpectralNormalization(inner, name="around"), lamella.layers.Dense(2)]
+    )
+    with pytest.warns(UserWarning, match=r"another layer reads, stay as they are: \['around/inner'\]"):
+        model.quantize("int8")
+    assert [w.dtype == "int8" for w in model.weights] == [False, False, False, False, True, False]
+
+
+def test_a_layer_goes_by_its_own_config() -> None:
+    config = Q.Int8QuantizationConfig(activation_quantizer=None)
+    model = lamella.Sequential([lamella.Input((3,)), lamella.layers.Dense(2, quantization_config=config)])
+    assert model.layers[0].quantization_mode is None
+    model.quantize("int8")
+    assert model.layers[0].quantization_config is config
+
+
 def test_a_layer_is_quantized_once_and_when_it_is_built() -> None:
     with pytest.raises(NotBuiltError, match="has no weights to quantize yet"):
         lamella.layers.Dense(2).quantize("int8")
@@ -435,14 +453,14 @@ def test_a_layer_is_quantized_once_and_when_it_is_built() -> None:
 def test_classes_of_one_s_own_are_left_alone() -> None:
     own = Doubled(2, name="own")
     model = lamella.Sequential([lamella.Input((3,)), own, lamella.layers.Dense(2)])
-    with pytest.warns(UserWarning, match=r"class of their own and stay as they are: \['own'\]"):
+    with pytest.warns(UserWarning, match=r"classes of one's own, .*, stay as they are: \['own'\]"):
         model.quantize("int8")
     assert [w.dtype for w in model.weights] == ["float32", "float32", "float32", "int8", "float32"]
     with pytest.raises(ArgumentError, match="Doubled may have a `call` of its own"):
         own.quantize("int8")
     own.quantize("int8", type_check=False)
     assert own.kernel.dtype == "int8"
-    with pytest.warns(UserWarning, match="has no such layer"):
+    with pytest.warns(UserWarning, match="has no layer for it"):
         lamella.Sequential([lamella.Input((3,)), lamella.layers.ReLU()]).quantize("int8")
     half = lamella.Sequential([lamella.Input((3,)), lamella.layers.Dense(2), lamella.layers.Dense(2, name="second")])
     half.quantize("int8", filters="second")

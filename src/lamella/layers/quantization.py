@@ -14,6 +14,7 @@ from lamella import kernels
 from lamella.core.dtypes import QuantizedDTypePolicy
 from lamella.core.errors import ArgumentError, NotBuiltError
 from lamella.core.variable import Variable
+from lamella.layers import tree
 from lamella.layers.layer import Layer
 from lamella.layers.lora import Adaptable
 from lamella.parts.initializers import Constant
@@ -38,9 +39,8 @@ class Quantizable(Adaptable):
         quantization_config: QuantizationConfig | None
 
     def quantize(self, mode: Any = None, config: Any = None, *, type_check: bool = True) -> None:
-        """Round the large weights to whole numbers, once; `config` says by which quantizers."""
-        config = resolve(mode, config)
-        policy = self.policy_quantized(config, type_check)
+        """Round the large weights to whole numbers, once; `config`, or the layer's own, says by which quantizers."""
+        config, policy = self.plan_quantization(mode, config, type_check)
         for name, summed in self._summed().items():
             weight = self._large(name)
             codes, scale = _weight_quantizer(config)(weight.value, axis=summed, to_numpy=True)
@@ -50,15 +50,18 @@ class Quantizable(Adaptable):
         self.quantization_config = config
         self._set_policy(policy)
 
-    def policy_quantized(self, config: QuantizationConfig, type_check: bool) -> QuantizedDTypePolicy:
-        """Return the policy that `quantize` will set; an error, if it cannot."""
+    def plan_quantization(
+        self, mode: Any, config: Any, type_check: bool
+    ) -> tuple[QuantizationConfig, QuantizedDTypePolicy]:
+        """Return the config by which `quantize` goes and the policy that it sets; an error, if it cannot."""
+        config = resolve(mode, self.quantization_config if config is None else config)
         if not self.built:
             raise NotBuiltError(
                 f"The layer {self.name!r} has no weights to quantize yet.", mend="layer.build((None, 5)) first"
             )
         if self.quantization_mode is not None:
             raise ArgumentError(f"The layer {self.name!r} is quantized already: {self._own_policy().name!r}.")
-        if type_check and not type(self).__module__.startswith("lamella."):
+        if type_check and _own_class(self):
             raise ArgumentError(
                 f"{type(self).__name__} may have a `call` of its own, which knows nothing of quantized weights.",
                 mend=f"quantize({config.mode!r}, type_check=False) where it has none",
@@ -71,7 +74,7 @@ class Quantizable(Adaptable):
                     f"weights' quantizer has axis={axis}.",
                     mend=f"AbsMaxQuantizer(axis={summed})",
                 )
-        return QuantizedDTypePolicy(config.mode, self._own_policy().name)
+        return config, QuantizedDTypePolicy(config.mode, self._own_policy().name)
 
     def _change_mode(self, mode: str | None) -> None:
         if not self.built or mode == self.quantization_mode:
@@ -145,6 +148,10 @@ class Quantizable(Adaptable):
         return out
 
 
+def _own_class(layer: Layer) -> bool:
+    return not type(layer).__module__.startswith("lamella.")
+
+
 def _weight_quantizer(config: QuantizationConfig) -> Any:
     return AbsMaxQuantizer() if config.weight_quantizer is None else config.weight_quantizer
 
@@ -159,18 +166,23 @@ def matrix_axes(rank: int, transposed: bool = False) -> kernels.Axes:
     return letters, f"Z{letters[-1]}" if transposed else f"{letters[-1]}Z", f"{letters[:-1]}Z"
 
 
-def quantize_inside(model: Layer, config: QuantizationConfig, filters: Any, type_check: bool) -> None:
+def quantize_inside(model: Layer, mode: Any, config: Any, filters: Any, type_check: bool) -> None:
     """Quantize the layers in a model that can be and that the filters choose; all of them are checked first."""
-    able = [layer for layer in model._flatten_layers() if isinstance(layer, Quantizable) and _chosen(layer, filters)]
-    own = [layer for layer in able if type_check and not type(layer).__module__.startswith("lamella.")]
-    able = [layer for layer in able if layer not in own]
-    for layer in able:
-        layer.policy_quantized(config, type_check)
-    for layer in able:
-        layer.quantize(config=config, type_check=type_check)
-    if own or not able:
-        left = f"these have a class of their own and stay as they are: {[layer.name for layer in own]}"
-        warnings.warn(f"quantize: {left if own else f'{model.name!r} has no such layer'}.", stacklevel=3)
+    layers = list(model._flatten_layers())
+    able = [layer for layer in layers if isinstance(layer, Quantizable) and _chosen(layer, filters)]
+    # What another layer reads as it is (a tied weight, the kernel that a wrapper normalizes) stays as it is.
+    read = {id(v) for layer in layers for v in set(tree.children(layer, Variable)) - set(layer._state.own)}
+    left = [layer for layer in able if (type_check and _own_class(layer)) or read & {*map(id, layer.weights)}]
+    chosen = [layer for layer in able if layer not in left]
+    for layer in chosen:
+        layer.plan_quantization(mode, config, type_check)
+    for layer in chosen:
+        layer.quantize(mode, config, type_check=type_check)
+    if left:
+        why = "classes of one's own, and weights that another layer reads, stay as they are"
+        warnings.warn(f"quantize: {why}: {[layer.path for layer in left]}.", stacklevel=3)
+    elif not able:
+        warnings.warn(f"quantize: {model.name!r} has no layer for it.", stacklevel=3)
 
 
 def _chosen(layer: Layer, filters: Any) -> bool:

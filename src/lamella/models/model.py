@@ -16,7 +16,6 @@ from lamella.layers.state import reserved
 from lamella.models import inputs as model_inputs
 from lamella.models.described import graph_config, graph_from_config
 from lamella.models.summary import print_summary
-from lamella.parts.quantizers import resolve
 from lamella.training.trainer import Trainer, TrainerState
 
 
@@ -151,7 +150,7 @@ class Model(Trainer, Layer):
 
         `filters` chooses layers: a regular expression, or several, to be found in their names, or a function of them.
         """
-        quantize_inside(self, resolve(mode, config), filters, type_check)
+        quantize_inside(self, mode, config, filters, type_check)
 
     def _change_mode(self, mode: str | None) -> None:
         """A model computes in no type of its own; the layers inside are quantized by `quantize`."""
