@@ -18,6 +18,7 @@ from lamella import (
     ops,
     optimizers,
     preprocessing,
+    quantizers,
     random,
     regularizers,
     saving,
@@ -38,6 +39,7 @@ from lamella.metrics import Metric
 from lamella.models import Functional, Model, Sequential
 from lamella.ops.lift import remat
 from lamella.optimizers import Optimizer
+from lamella.quantizers import Quantizer
 from lamella.regularizers import Regularizer
 from lamella.tools.explaining.explain import explain
 
@@ -66,6 +68,7 @@ __all__ = [
     "Metric",
     "Model",
     "Optimizer",
+    "Quantizer",
     "Regularizer",
     "SeedGenerator",
     "Sequential",
@@ -94,6 +97,7 @@ __all__ = [
     "ops",
     "optimizers",
     "preprocessing",
+    "quantizers",
     "random",
     "regularizers",
     "remat",

@@ -108,11 +108,10 @@ def test_config_round_trip(case: Case) -> None:
     assert not missing, f"Keras's config has {missing}"
 
 
-# Arguments of Keras that stand for quantization, LoRA, ragged tensors and the like, which are not there yet.
+# Arguments of Keras that stand for LoRA, ragged tensors and the like, which are not there yet.
 ABSENT = {
     "lora_rank",
     "lora_alpha",
-    "quantization_config",
     "registered_name",
     "build_config",
     "activity_regularizer",

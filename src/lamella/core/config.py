@@ -11,7 +11,8 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from lamella.core.dtypes import DTypePolicy, DTypePolicyMap, FloatDTypePolicy
+from lamella.core import dtypes
+from lamella.core.dtypes import DTypePolicy
 from lamella.core.errors import ArgumentError, UnknownNameError, did_you_mean
 from lamella.core.seeds import SeedGenerator
 
@@ -344,5 +345,5 @@ def lookup(name: str, registered_name: str | None = None, module: str | None = N
     return found
 
 
-_known.update({(kind.keras_module, kind.__name__): kind for kind in (DTypePolicy, FloatDTypePolicy, DTypePolicyMap)})
+_known.update({(kind.keras_module, kind.__name__): kind for kind in dtypes.KINDS.values()})
 _known["keras.random", "SeedGenerator"] = SeedGenerator

@@ -81,6 +81,7 @@ class DTypePolicy:
     name: str
     compute_dtype: str
     variable_dtype: str
+    quantization_mode: str | None = None
 
     def __init__(self, name: str | None = None) -> None:
         self.name = name or floatx()
@@ -111,6 +112,39 @@ class DTypePolicy:
 
 class FloatDTypePolicy(DTypePolicy):
     """Another name of `DTypePolicy`."""
+
+
+class QuantizedDTypePolicy(DTypePolicy):
+    """The types of another policy, with large weights kept in whole numbers: "int8_from_float32".
+
+    >>> policy = QuantizedDTypePolicy("int8", "mixed_bfloat16")
+    >>> policy.name, policy.compute_dtype, policy.variable_dtype, policy.quantization_mode
+    ('int8_from_mixed_bfloat16', 'bfloat16', 'float32', 'int8')
+    """
+
+    keras_module: ClassVar[str] = "keras.dtype_policies"
+
+    def __init__(self, mode: str, source_name: str | None = None) -> None:
+        source = dtype_policy().name if source_name is None else source_name
+        super().__init__(source)
+        self.quantization_mode, self.source_name = check_quantization_mode(mode), source
+        self.name = f"{mode}_from_{source}"
+        if self.compute_dtype == "float16":
+            raise ArgumentError(
+                f"{self.name!r}: the sums of whole numbers leave the range of float16.",
+                mend=f'"{mode}_from_mixed_bfloat16"',
+            )
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the mode, and the name of the policy that it goes with."""
+        return {"mode": self.quantization_mode, "source_name": self.source_name}
+
+
+def check_quantization_mode(mode: Any) -> str:
+    """Return a mode of quantization; any but "int8" is an error."""
+    if mode != "int8":
+        raise ArgumentError(f"Quantization by {mode!r} is not offered; 'int8' is the one mode.", mend='"int8"')
+    return "int8"
 
 
 class DTypePolicyMap(DTypePolicy, MutableMapping[str, DTypePolicy]):
@@ -148,6 +182,11 @@ class DTypePolicyMap(DTypePolicy, MutableMapping[str, DTypePolicy]):
     def variable_dtype(self) -> str:  # type: ignore[override]
         """The default policy's."""
         return self.default_policy.variable_dtype
+
+    @property
+    def quantization_mode(self) -> str | None:  # type: ignore[override]
+        """The default policy's."""
+        return self.default_policy.quantization_mode
 
     def __getitem__(self, key: str) -> DTypePolicy:
         if key in self._policies:
@@ -199,7 +238,7 @@ class DTypePolicyMap(DTypePolicy, MutableMapping[str, DTypePolicy]):
         return cls(get_policy(default) if isinstance(default, dict) else default, policies)
 
 
-_KINDS = {kind.__name__: kind for kind in (DTypePolicy, FloatDTypePolicy, DTypePolicyMap)}
+KINDS = {kind.__name__: kind for kind in (DTypePolicy, FloatDTypePolicy, QuantizedDTypePolicy, DTypePolicyMap)}
 
 
 def describe_policy(dtype_policy: DTypePolicy) -> dict[str, Any]:
@@ -234,7 +273,9 @@ def get_policy(identifier: Any) -> DTypePolicy:
         return identifier
     if isinstance(identifier, dict):
         kind = str(identifier.get("class_name", "DTypePolicy"))
-        if kind not in _KINDS:
-            raise ArgumentError(f"The config names {kind!r}, no policy of dtypes.{did_you_mean(kind, _KINDS)}")
-        return _KINDS[kind].from_config(identifier.get("config", identifier))
+        if kind not in KINDS:
+            raise ArgumentError(f"The config names {kind!r}, no policy of dtypes.{did_you_mean(kind, KINDS)}")
+        return KINDS[kind].from_config(identifier.get("config", identifier))
+    if isinstance(identifier, str) and "_from_" in identifier:
+        return QuantizedDTypePolicy(*identifier.split("_from_", 1))
     return DTypePolicy(identifier if isinstance(identifier, str) else standardize_dtype(identifier))

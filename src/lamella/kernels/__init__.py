@@ -8,7 +8,7 @@ from lamella.kernels.crossentropy import (
     sparse_softmax_cross_entropy,
 )
 from lamella.kernels.ctc import ctc_beam_search, ctc_greedy
-from lamella.kernels.dense import dense, embed
+from lamella.kernels.dense import dense, embed, finished
 from lamella.kernels.noise import bernoulli
 from lamella.kernels.normalize import batch_norm, batch_norm_in_training, group_norm, layer_norm
 from lamella.kernels.pad import crop, upsample, zero_pad
@@ -21,12 +21,14 @@ from lamella.kernels.pool import (
     global_max_pool,
     max_pool,
 )
+from lamella.kernels.quantized import Axes, dequantized, laid_out, quantized_product
 from lamella.kernels.recur import gru_step, lstm_gates, lstm_step, scan_steps, simple_rnn_step
 from lamella.kernels.rows import Rows, looks_up, row_gradients
 from lamella.kernels.sequence import Weights as RecurrentWeights
 from lamella.kernels.sequence import gru, lstm, simple_rnn
 
 __all__ = [
+    "Axes",
     "RecurrentWeights",
     "Rows",
     "adaptive_average_pool",
@@ -42,12 +44,15 @@ __all__ = [
     "ctc_beam_search",
     "ctc_greedy",
     "dense",
+    "dequantized",
     "embed",
+    "finished",
     "global_average_pool",
     "global_max_pool",
     "group_norm",
     "gru",
     "gru_step",
+    "laid_out",
     "layer_norm",
     "looks_up",
     "loops_well",
@@ -55,6 +60,7 @@ __all__ = [
     "lstm_gates",
     "lstm_step",
     "max_pool",
+    "quantized_product",
     "row_gradients",
     "scan_steps",
     "sigmoid_cross_entropy",

@@ -15,7 +15,13 @@ def dense(
     activation: Callable[[jax.Array], jax.Array] | None = None,
 ) -> jax.Array:
     """activation(x @ kernel + bias) over the last axis: (..., features), (features, units) -> (..., units)."""
-    y = x @ kernel
+    return finished(x @ kernel, bias, activation)
+
+
+def finished(
+    y: jax.Array, bias: jax.Array | None = None, activation: Callable[[jax.Array], jax.Array] | None = None
+) -> jax.Array:
+    """activation(y + bias), where there are any: shape unchanged."""
     if bias is not None:
         y = y + bias
     return y if activation is None else activation(y)

@@ -6,15 +6,16 @@ from typing import Any
 
 from lamella import kernels
 from lamella.core.errors import ArgumentError, ShapeError
-from lamella.layers.lora import Adaptable
+from lamella.layers.quantization import Quantizable, matrix_axes
 from lamella.layers.spec import InputSpec
 from lamella.parts.activations import Activation
 from lamella.parts.constraints import ConstraintLike
 from lamella.parts.initializers import InitializerLike
+from lamella.parts.quantizers import QuantizationConfigLike
 from lamella.parts.regularizers import RegularizerLike
 
 
-class Dense(Adaptable):
+class Dense(Quantizable):
     """Affine map of the last axis, `activation(x @ kernel + bias)`: (..., features) -> (..., units).
 
     The other axes are left alone: each place along them gets the same kernel. Nothing is flattened.
@@ -36,6 +37,7 @@ class Dense(Adaptable):
     bias_constraint: ConstraintLike = None
     lora_rank: int | None = None
     lora_alpha: Any = None
+    quantization_config: QuantizationConfigLike = None
 
     adapted = "kernel"
     supports_masking = True
@@ -52,13 +54,7 @@ class Dense(Adaptable):
                 f"Dense needs to know the size of its input's last axis; the shape is {tuple(input_shape)}.",
                 mend="a number in place of the last None in Input(shape=...)",
             )
-        self._kernel = self.add_weight(
-            (features, self.units),
-            self.kernel_initializer,
-            regularizer=self.kernel_regularizer,
-            constraint=self.kernel_constraint,
-            name="kernel",
-        )
+        self._kernel = self._add_adapted((features, self.units), self.kernel_initializer)
         self.bias = None
         if self.use_bias:
             self.bias = self.add_weight(
@@ -79,4 +75,7 @@ class Dense(Adaptable):
 
     def call(self, inputs: Any) -> Any:
         bias = None if self.bias is None else self.bias.value
-        return kernels.dense(inputs, self._adapted_value(), bias, self.activation)
+        if self.quantization_mode is None:
+            return kernels.dense(inputs, self._adapted_value(), bias, self.activation)
+        product = self._quantized_product(matrix_axes(inputs.ndim), inputs)
+        return kernels.finished(product, bias, self.activation)

@@ -9,18 +9,20 @@ from typing import Any
 
 import jax.numpy as jnp
 
+from lamella import kernels
 from lamella.core.errors import ArgumentError, ShapeError
-from lamella.layers.lora import Adaptable
+from lamella.layers.quantization import Quantizable
 from lamella.layers.spec import InputSpec
 from lamella.parts.activations import Activation
 from lamella.parts.constraints import ConstraintLike
 from lamella.parts.initializers import InitializerLike
+from lamella.parts.quantizers import QuantizationConfigLike
 from lamella.parts.regularizers import RegularizerLike
 
 _EQUATION = re.compile(r"(\.\.\.)?([a-zA-Z]+)(\.\.\.)?,([a-zA-Z]+)->(\.\.\.)?([a-zA-Z]+)(\.\.\.)?")
 
 
-class EinsumDense(Adaptable):
+class EinsumDense(Quantizable):
     """Affine map by an equation, `activation(einsum(equation, x, kernel) + bias)`: (batch, ...) -> (batch, ...).
 
     `output_shape` has the sizes of the output without the batch (and without what `...` stands for), None where a size
@@ -44,18 +46,16 @@ class EinsumDense(Adaptable):
     bias_constraint: ConstraintLike = None
     lora_rank: int | None = None
     lora_alpha: Any = None
+    quantization_config: QuantizationConfigLike = None
 
     adapted = "kernel"
 
     def build(self, input_shape: Any) -> None:
         partial = (self.output_shape,) if isinstance(self.output_shape, int) else tuple(self.output_shape)
         plan = planned(self.equation, self.bias_axes, tuple(input_shape), partial)
-        self._kernel = self.add_weight(
-            plan.kernel,
-            self.kernel_initializer.between(plan.input_axes, plan.output_axes),
-            regularizer=self.kernel_regularizer,
-            constraint=self.kernel_constraint,
-            name="kernel",
+        self.input_spec = InputSpec(ndim=len(input_shape))
+        self._kernel = self._add_adapted(
+            plan.kernel, self.kernel_initializer.between(plan.input_axes, plan.output_axes)
         )
         self.bias = None
         if plan.bias is not None:
@@ -66,7 +66,6 @@ class EinsumDense(Adaptable):
                 constraint=self.bias_constraint,
                 name="bias",
             )
-        self.input_spec = InputSpec(ndim=len(input_shape))
         if self.lora_rank:
             self._adapt(self.lora_rank, self.lora_alpha)
 
@@ -76,10 +75,26 @@ class EinsumDense(Adaptable):
         return self._adapted_value() if self.lora_enabled else self._kernel
 
     def call(self, inputs: Any) -> Any:
-        out = jnp.einsum(self.equation, inputs, self._adapted_value())
-        if self.bias is not None:
-            out = out + self.bias.value
-        return out if self.activation is None else self.activation(out)
+        if self.quantization_mode is None:
+            out = jnp.einsum(self.equation, inputs, self._adapted_value())
+        else:
+            out = self._quantized_product(self._axes(), inputs)
+        return kernels.finished(out, None if self.bias is None else self.bias.value, self.activation)
+
+    def _axes(self) -> kernels.Axes:
+        return _spelled(self.equation, self.input_spec.ndim)[:3]
+
+    def _summed(self) -> dict[str, tuple[int, ...]]:
+        _, kernel, outputs = self._axes()
+        return {"kernel": tuple(place for place, axis in enumerate(kernel) if axis not in outputs)}
+
+    def _packed(self, name: str, scale: Any) -> Any:
+        """The scale is kept as it meets the output."""
+        return kernels.laid_out(scale, *self._axes()[1:])
+
+    def _unpacked(self, name: str, scale: Any) -> Any:
+        _, kernel, outputs = self._axes()
+        return kernels.laid_out(scale, outputs, kernel)
 
 
 @dataclass(frozen=True)

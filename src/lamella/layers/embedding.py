@@ -9,13 +9,14 @@ import jax.numpy as jnp
 from lamella import kernels
 from lamella.core.errors import ArgumentError
 from lamella.core.masked import with_mask
-from lamella.layers.lora import Adaptable
+from lamella.layers.quantization import Quantizable, matrix_axes
 from lamella.parts.constraints import ConstraintLike
 from lamella.parts.initializers import InitializerLike
+from lamella.parts.quantizers import QuantizationConfigLike
 from lamella.parts.regularizers import RegularizerLike
 
 
-class Embedding(Adaptable):
+class Embedding(Quantizable):
     """A row of a table for each id: (batch, ...) of integers below `input_dim` -> (batch, ..., output_dim).
 
     With `mask_zero`, id 0 is padding: a mask goes along with the output. `weights` gives the table its first values.
@@ -33,6 +34,7 @@ class Embedding(Adaptable):
     mask_zero: bool = False
     lora_rank: int | None = None
     lora_alpha: Any = None
+    quantization_config: QuantizationConfigLike = None
 
     adapted = "embeddings"
     supports_masking = True
@@ -50,13 +52,7 @@ class Embedding(Adaptable):
                 raise ArgumentError(f"Embedding: {name} must be a positive integer, got {getattr(self, name)!r}.")
 
     def build(self, input_shape: Any = None) -> None:
-        self._embeddings = self.add_weight(
-            (self.input_dim, self.output_dim),
-            self.embeddings_initializer,
-            regularizer=self.embeddings_regularizer,
-            constraint=self.embeddings_constraint,
-            name="embeddings",
-        )
+        self._embeddings = self._add_adapted((self.input_dim, self.output_dim), self.embeddings_initializer)
         if self.lora_rank:
             self._adapt(self.lora_rank, self.lora_alpha)
 
@@ -66,7 +62,16 @@ class Embedding(Adaptable):
         return self._adapted_value() if self.lora_enabled else self._embeddings
 
     def call(self, inputs: Any) -> Any:
-        return kernels.embed(inputs, self._adapted_value())
+        if self.quantization_mode is None:
+            return kernels.embed(inputs, self._adapted_value())
+        rows = kernels.dequantized(*(kernels.embed(inputs, part) for part in self._quantized()))
+        if self.lora_enabled:
+            a, b = self._factors()
+            rows = rows + (kernels.embed(inputs, a) @ b).astype(rows.dtype)
+        return rows
+
+    def _summed(self) -> dict[str, tuple[int, ...]]:
+        return {"embeddings": (1,)}
 
     def compute_mask(self, inputs: Any, previous_mask: Any = None) -> Any:
         """Return where the ids are not 0, if that is what 0 means."""
@@ -98,18 +103,26 @@ class ReversibleEmbedding(Embedding):
     def build(self, input_shape: Any = None) -> None:
         super().build(input_shape)
         if not self.tie_weights:
-            self.reverse_embeddings = self.add_weight(
-                (self.output_dim, self.input_dim), self.embeddings_initializer, name="reverse_embeddings"
+            self.reverse_embeddings = self._add_large(
+                "reverse_embeddings", (self.output_dim, self.input_dim), self.embeddings_initializer
             )
 
     def call(self, inputs: Any, reverse: bool = False) -> Any:
         if not reverse:
             return with_mask(super().call(inputs), super().compute_mask(inputs))
-        kernel = self._adapted_value().T if self.tie_weights else self.reverse_embeddings.value
-        if self.reverse_dtype is not None:
-            inputs, kernel = inputs.astype(self.reverse_dtype), kernel.astype(self.reverse_dtype)
-        scores = kernels.dense(inputs, kernel)
+        inputs = inputs if self.reverse_dtype is None else inputs.astype(self.reverse_dtype)
+        scores = self._scores(inputs)
         return scores if self.logit_soft_cap is None else self.logit_soft_cap * jnp.tanh(scores / self.logit_soft_cap)
+
+    def _scores(self, inputs: Any) -> Any:
+        if self.quantization_mode is None:
+            kernel = self._adapted_value().T if self.tie_weights else self.reverse_embeddings.value
+            return kernels.dense(inputs, kernel if self.reverse_dtype is None else kernel.astype(self.reverse_dtype))
+        axes = matrix_axes(inputs.ndim, transposed=self.tie_weights)
+        return self._quantized_product(axes, inputs, "embeddings" if self.tie_weights else "reverse_embeddings")
+
+    def _summed(self) -> dict[str, tuple[int, ...]]:
+        return super()._summed() | ({} if self.tie_weights else {"reverse_embeddings": (0,)})
 
     def compute_mask(self, inputs: Any, previous_mask: Any = None) -> Any:
         """Return None: the mask comes out of `call`, which knows the way."""

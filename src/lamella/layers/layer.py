@@ -13,11 +13,7 @@ from lamella.core import config
 from lamella.core.axes import describe, exact
 from lamella.core.calls import Call, entering
 from lamella.core.dtypes import DTypePolicy, DTypePolicyMap, get_policy, is_float
-from lamella.core.errors import (
-    NotBuiltError,
-    ReservedNameError,
-    add_context,
-)
+from lamella.core.errors import ArgumentError, NotBuiltError, ReservedNameError, add_context
 from lamella.core.masked import value_of, with_mask
 from lamella.core.naming import automatic_name
 from lamella.core.sample import unbatched
@@ -31,6 +27,7 @@ from lamella.layers.spec import check
 from lamella.layers.state import State, building, first_shape, reserved
 from lamella.layers.weights import HasWeights
 from lamella.parts import regularizers
+from lamella.parts.quantizers import resolve
 
 
 class Layer(HasWeights, config.Configurable):
@@ -261,7 +258,28 @@ class Layer(HasWeights, config.Configurable):
 
     @dtype_policy.setter
     def dtype_policy(self, value: Any) -> None:
-        self._dtype_policy = get_policy(value)
+        policy = get_policy(value)
+        if self.built:
+            self._change_mode(policy.quantization_mode)
+        self._set_policy(policy)
+
+    def _set_policy(self, policy: DTypePolicy) -> None:
+        """Set the policy; where it comes from a map, the map has it from now on."""
+        policies = self._dtype_policy
+        if isinstance(policies, DTypePolicyMap) and self.path and not isinstance(policy, DTypePolicyMap):
+            if self.path in policies:
+                del policies[self.path]
+            policies[self.path] = policy
+        else:
+            self._dtype_policy = policy
+
+    def _change_mode(self, mode: str | None) -> None:
+        """Make the weights go with a mode of quantization; most layers have none."""
+        if mode is not None:
+            raise ArgumentError(
+                f"{type(self).__name__} has no quantized form; Dense, EinsumDense and Embedding have one.",
+                mend='model.quantize("int8"), which quantizes those inside',
+            )
 
     @reserved
     def path(self) -> str | None:
@@ -286,6 +304,11 @@ class Layer(HasWeights, config.Configurable):
     def compute_dtype(self) -> str:
         """The type in which the layer computes."""
         return self._own_policy().compute_dtype
+
+    @reserved
+    def quantization_mode(self) -> str | None:
+        """In what way the large weights are quantized: "int8", or None where they are not."""
+        return self._own_policy().quantization_mode
 
     @reserved
     def nodes(self) -> list[Any]:
@@ -350,6 +373,10 @@ class Layer(HasWeights, config.Configurable):
         for name, value in base.items():
             setattr(layer, "dtype_policy" if name == "dtype" else name, value)
         return layer
+
+    def quantize(self, mode: Any = None, config: Any = None, *, type_check: bool = True) -> None:
+        """Keep the layer's large weights in whole numbers; for layers that can."""
+        self._change_mode(resolve(mode, config).mode)
 
     def stateless_call(self, trainable: Any, non_trainable: Any, *args: Any, **kwargs: Any) -> Any:
         """Call with the values of the variables given; return (outputs, new non-trainable values)."""

@@ -72,8 +72,16 @@ class Adaptable(Layer):
 
     def _adapted_value(self) -> Any:
         """Return the weight's value, with the product of the factors where there are any."""
-        value = self._base().value
+        value = self._base_value()
         if not self.lora_enabled or not self.lora_rank:
             return value
+        a, b = self._factors()
+        return value + (a @ b).astype(value.dtype)
+
+    def _base_value(self) -> Any:
+        return self._base().value
+
+    def _factors(self) -> tuple[Any, Any]:
+        """Return the factors' values, the second with the scaling by alpha / rank."""
         a, b = (getattr(self, f"lora_{self.adapted}_{letter}").value for letter in "ab")
-        return value + ((self.lora_alpha / self.lora_rank) * (a @ b)).astype(value.dtype)
+        return a, (self.lora_alpha / self.lora_rank) * b

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from functools import wraps
 from typing import TYPE_CHECKING, Any
 
 from lamella.core.axes import as_shape
-from lamella.core.calls import entering
+from lamella.core.calls import Call, entering, present_call
 from lamella.core.config import fields_of
 from lamella.core.errors import ArgumentError, ReservedNameError, caller
 from lamella.core.variable import Variable, autocasting, values_at_once
@@ -40,8 +41,14 @@ def building(build: Callable[..., None]) -> Callable[..., None]:
 
     @wraps(build)
     def wrapped(layer: Any, *args: Any, **kwargs: Any) -> None:
-        with entering(layer, None) as call, autocasting(None), values_at_once():
+        around = present_call()
+        # A `build` that goes on into that of its base is the same one.
+        ongoing = around is not None and around.met.get("/".join(around.path)) is layer
+        here: AbstractContextManager[Call] = nullcontext(around) if ongoing and around else entering(layer, None)
+        with here as call, autocasting(None), values_at_once():
             layer._state.path = "/".join(call.path)
+            if not layer.built:
+                layer._change_mode(layer.quantization_mode)
             build(layer, *args, **kwargs)
         layer._state.built = True
         layer._name_weights(call.path)

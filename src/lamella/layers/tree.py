@@ -10,8 +10,8 @@ from lamella.core.config import deserialize
 
 T = TypeVar("T")
 _INTERNAL = ("_state", "_captured")
-# What Keras's configs hold for its quantized weights: nothing, in all others.
-_UNUSED = ("quantization_config", "gptq_unpacked_column_size")
+# What Keras's configs hold for a form of quantization that is not there: nothing, in all others.
+_UNUSED = ("gptq_unpacked_column_size",)
 _BASE = ("name", "trainable", "dtype")
 
 

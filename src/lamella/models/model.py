@@ -11,6 +11,7 @@ from lamella.core.structure import map_leaves
 from lamella.graph.run import Graph
 from lamella.layers import eager
 from lamella.layers.layer import Layer
+from lamella.layers.quantization import quantize_inside
 from lamella.layers.state import reserved
 from lamella.models import inputs as model_inputs
 from lamella.models.described import graph_config, graph_from_config
@@ -151,6 +152,18 @@ class Model(Trainer, Layer):
     def to_json(self, **kwargs: Any) -> str:
         """Return the model's config as JSON; `kwargs` are those of `json.dumps`."""
         return json.dumps(serialize(self), **kwargs)
+
+    def quantize(self, mode: Any = None, config: Any = None, *, filters: Any = None, type_check: bool = True) -> None:
+        """Keep the large weights of the layers inside in whole numbers: those of Dense, EinsumDense and Embedding.
+
+        `filters` chooses layers: a regular expression, or several, to be found in their names, or a function of them.
+        """
+        quantize_inside(self, mode, config, filters, type_check)
+
+    def _change_mode(self, mode: str | None) -> None:
+        """A model computes in no type of its own; the layers inside are quantized by `quantize`."""
+        if self.built:
+            super()._change_mode(mode)
 
     def summary(self, line_length: int | None = None, expand_nested: bool = False, print_fn: Any = None) -> None:
         """Print the layers with their output shapes, axes named, and their parameters in numbers and bytes."""
