@@ -131,8 +131,9 @@ def test_symbolic_batch(name, arguments, y_true, y_pred):
     batch = export.symbolic_shape("b")[0]
     specs = [jax.ShapeDtypeStruct((batch, *y.shape[1:]), np.asarray(y).dtype) for y in (y_true, y_pred)]
     weights = jax.ShapeDtypeStruct((batch, 1), "float32")
-    mask = jax.ShapeDtypeStruct((batch, 3), bool)
     loss = getattr(losses, name)(**arguments)
+    values = jax.eval_shape(getattr(losses, name)(**arguments, reduction="none"), *specs)
+    mask = jax.ShapeDtypeStruct(values.shape, bool)
     assert jax.eval_shape(loss, *specs).shape == ()
     if arguments.get("axis") is None:
         assert jax.eval_shape(loss, *specs, weights, mask).shape == ()
