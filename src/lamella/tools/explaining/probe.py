@@ -21,7 +21,7 @@ from lamella.models.model import Model
 from lamella.tools.explaining.formulas import Formula, Setting, fit
 
 # Integers that say where, not how many.
-_PLACES = frozenset({"axis", "axes", "dims", "seed"})
+_PLACES = frozenset({"axis", "axes", "attention_axes", "dims", "seed", "shared_axes"})
 _UNSEEN = frozenset({"name", "trainable", "dtype"})
 
 
