@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import os
+import tempfile
 
 from hypothesis import settings
 
 os.environ["KERAS_BACKEND"] = "jax"
 os.environ["MPLBACKEND"] = "Agg"
-# a program compiled by an earlier run would hide a failure to compile, and leave files in the user's folder
-os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "false"
-os.environ.pop("JAX_COMPILATION_CACHE_DIR", None)
+# Many tests compile the same programs. They are kept for this run and shared by its processes; those of an earlier run
+# would hide a failure to compile.
+if "PYTEST_XDIST_WORKER" not in os.environ:
+    PROGRAMS = tempfile.TemporaryDirectory(prefix="lamella-programs-")
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = PROGRAMS.name
+os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 
 # the first example of a test compiles, the others do not: a time limit for each would measure the compiler
 settings.register_profile("lamella", settings.default, deadline=None)

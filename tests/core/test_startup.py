@@ -59,7 +59,7 @@ print([started, full, held()])
 
 
 def run(program: str, **environment: str) -> str:
-    kept = {name: value for name, value in os.environ.items() if name != "JAX_ENABLE_COMPILATION_CACHE"}
+    kept = {name: value for name, value in os.environ.items() if name != "JAX_COMPILATION_CACHE_DIR"}
     command = [sys.executable, "-c", program]
     done = subprocess.run(command, env={**kept, **environment}, capture_output=True, text=True, check=True)
     return done.stdout.strip()

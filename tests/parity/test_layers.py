@@ -127,13 +127,13 @@ WEIGHTY |= {"GroupNormalization", "RMSNormalization", "SpectralNormalization"}
 def test_gradient_of_inputs(case: Case) -> None:
     ours, theirs, x = pair(case)
 
-    def slope(layer: Any) -> Any:
+    def slope(layer: Any, jit: Any) -> Any:
         def total(x: Any) -> Any:
             return sum((leaf**2).sum() for leaf in jax.tree.leaves(case.call(layer, x)))
 
-        return jax.grad(total)(jax.tree.map(jax.numpy.asarray, x))
+        return jit(jax.grad(total))(jax.tree.map(jax.numpy.asarray, x))
 
-    assert_close(slope(ours), slope(theirs))
+    assert_close(slope(ours, lamella.jit), slope(theirs, jax.jit))
 
 
 @pytest.mark.parametrize("case", [c for c in CASES if SIZES & set(c.arguments) or c.layer in WEIGHTY], ids=str)
