@@ -41,8 +41,7 @@ def test_greedy(merge_repeated: bool, mask_index: int | None) -> None:
     np.testing.assert_allclose(found[1], wanted[1], rtol=1e-5)
 
 
-@pytest.mark.parametrize("mask_index", [0, 4])
-@pytest.mark.parametrize(("beam_width", "top_paths"), [(4, 1), (10, 3), (100, 5)])
+@pytest.mark.parametrize(("beam_width", "top_paths", "mask_index"), [(4, 1, 0), (10, 3, 4), (100, 5, 0)])
 def test_beam_search(beam_width: int, top_paths: int, mask_index: int) -> None:
     arguments = {"strategy": "beam_search", "beam_width": beam_width, "top_paths": top_paths, "mask_index": mask_index}
     found, wanted = (library.ops.ctc_decode(LOGITS, STEPS, **arguments) for library in (lamella, keras))
