@@ -235,8 +235,7 @@ def slice(inputs: Any, start_indices: Any, shape: Any) -> Any:
 @op
 def slice_update(inputs: Any, start_indices: Any, updates: Any) -> Any:
     """Return inputs with a block replaced that starts at these indices, which may be computed."""
-    inputs = array(inputs)
-    return lax.dynamic_update_slice(inputs, array(updates).astype(inputs.dtype), _starts(start_indices))
+    return lax.dynamic_update_slice(array(inputs), array(updates), _starts(start_indices))
 
 
 def _starts(indices: Any) -> Any:
