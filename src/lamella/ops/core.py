@@ -13,7 +13,7 @@ from jax import lax
 from lamella.core.errors import ArgumentError
 from lamella.core.settings import one_of
 from lamella.core.structure import map_leaves
-from lamella.ops.dispatch import array, op
+from lamella.ops.dispatch import array, op, operand
 from lamella.ops.lift import with_state
 
 __all__ = [
@@ -38,7 +38,7 @@ __all__ = [
 
 
 def _arrays(structure: Any) -> Any:
-    return map_leaves(array, structure)
+    return map_leaves(operand, structure)
 
 
 @op
