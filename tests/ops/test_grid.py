@@ -105,7 +105,7 @@ def _short(answer: Any) -> str:
     return f"{answer.kinds[1:]}" if isinstance(answer, Answer) else f"{type(answer).__name__}: {answer}"[:200]
 
 
-def _values(points: list[Point]) -> list[str]:
+def _values(points: list[Point], strict: bool = False) -> list[str]:
     """Return where values differ. All points are compiled into one program, unless one of them resists that."""
 
     def both(lists: list[Any]) -> list[Any]:
@@ -123,7 +123,7 @@ def _values(points: list[Point]) -> list[str]:
     for index in range(max(len(point.samples) for point in points)):
         lists = [grid.dynamic(point.samples[index % len(point.samples)]) for point in points]
         for point, arrays, (ours, theirs) in zip(points, lists, program(lists), strict=True):
-            if not (index and excused("awkward", point)) and not _alike(ours, theirs):
+            if not _alike(ours, theirs) and (strict or not (index and excused("awkward", point))):
                 wrong.append(f"{point.label}: {ours}, Keras {theirs}, of {arrays}"[:900])
     return wrong
 
@@ -222,10 +222,23 @@ def test_no_op_is_forgotten() -> None:
     assert set(ops.image.__all__) <= {name for call in IMAGE.values() for name in call.__code__.co_names}
 
 
-@pytest.mark.parametrize("part", EXCUSED)
-def test_every_excuse_is_needed(part: str) -> None:
-    labels = [point.label for name in NAMES for point in grid.points(name)]
-    assert [pattern for pattern in EXCUSED[part] if not any(re.fullmatch(pattern, label) for label in labels)] == []
+@pytest.mark.filterwarnings("ignore")
+def test_every_excuse_is_needed() -> None:
+    everywhere = [point for name in NAMES for point in grid.points(name)]
+    for part, patterns in EXCUSED.items():
+        for pattern in patterns:
+            points = (point for point in everywhere if re.fullmatch(pattern, point.label))
+            assert any(_differs(part, point) for point in points), pattern
+
+
+def _differs(part: str, point: Point) -> bool:
+    """Tell whether a point would fail without its excuse."""
+    if part == "slopes":
+        point = Point(point.label, functools.partial(_slopes, point), point.samples)
+    ours, theirs = grid.answers(LIBRARIES, point)
+    if isinstance(ours, Exception) or isinstance(theirs, Exception):
+        return part == "answers" and not (isinstance(ours, Exception) and isinstance(theirs, Exception))
+    return ours.kinds != theirs.kinds if part == "answers" else bool(_values([point], strict=True))
 
 
 def close(ours: Any, theirs: Any) -> bool:
