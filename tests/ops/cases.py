@@ -58,7 +58,7 @@ def along(name: str, **options: Any) -> Call:
 
 def _reduction(name: str) -> list[Call]:
     single = name in ("argmax", "argmin", "nanargmax", "nanargmin")
-    axes = (0, -1, 2, -3) if single else (0, -1, 2, (0, -1))
+    axes = (0, 2, -3) if single else (0, 2, (0, -1))
     return [bare(name), along(name, keepdims=True), along(name, axis=-1, keepdims=True)] + [
         along(name, axis=axis) for axis in axes
     ]

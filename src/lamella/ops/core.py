@@ -38,6 +38,11 @@ __all__ = [
 
 
 def _arrays(structure: Any) -> Any:
+    return map_leaves(array, structure)
+
+
+def _carried(structure: Any) -> Any:
+    """Return what a loop starts with: a number in it takes the dtype of what it meets on the way."""
     return map_leaves(operand, structure)
 
 
@@ -56,7 +61,7 @@ def scan(
     >>> int(total), running.tolist()
     (6, [1, 3, 6])
     """
-    init, xs = _arrays(init), _arrays(xs)
+    init, xs = _carried(init), _arrays(xs)
 
     def run(pure_of: Any, values: Any) -> Any:
         step = pure_of(f)
@@ -133,7 +138,7 @@ def while_loop(
     [5, 32]
     """
     several = isinstance(loop_vars, (tuple, list))
-    start = _arrays(tuple(loop_vars) if several else (loop_vars,))
+    start = _carried(tuple(loop_vars) if several else (loop_vars,))
 
     def run(pure_of: Any, values: Any) -> Any:
         test, step = pure_of(cond), pure_of(body)
@@ -161,7 +166,7 @@ def fori_loop(lower: Any, upper: Any, body_fun: Callable[[Any, Any], Any], init_
     >>> int(fori_loop(0, 5, lambda i, total: total + i, 0))
     10
     """
-    start = _arrays(init_val)
+    start = _carried(init_val)
 
     def run(pure_of: Any, values: Any) -> Any:
         step = pure_of(body_fun)

@@ -99,7 +99,10 @@ def gelu(x: Any, approximate: bool = True) -> Any:
 @op
 def glu(x: Any, axis: int = -1) -> Any:
     """Return the first half of an axis times the sigmoid of the second (Dauphin et al., 2016)."""
-    return jax.nn.glu(array(x), axis)
+    x = array(x)
+    if x.shape[axis] % 2:
+        raise ShapeError(f"glu halves axis {axis}, which must be even; got {x.shape}.")
+    return jax.nn.glu(x, axis)
 
 
 @op
