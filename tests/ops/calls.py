@@ -1,4 +1,4 @@
-"""Calls of ops with inputs of their own, written once and run on two libraries: `call(ops)`."""
+"""Calls of ops with inputs of their own, written once and run on two libraries."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from typing import Any
 
 import numpy as np
 
-# Without arrays, or with lists and numbers.
-CREATE: dict[str, Callable[[Any], Any]] = {
+Call = Callable[..., Any]
+
+# Without arrays, or with lists and numbers: `call(ops)`.
+CREATE: dict[str, Call] = {
     "zeros": lambda ops: ops.zeros((2, 3)),
     "ones": lambda ops: ops.ones([2], dtype="int32"),
     "empty": lambda ops: ops.shape(ops.empty((2, 3), "float16")),
@@ -48,7 +50,6 @@ CREATE: dict[str, Callable[[Any], Any]] = {
     "in_top_k": lambda ops: ops.in_top_k(
         np.array([1, 2, 0]), np.array([[0.1, 0.9, 0.8], [0.3, 0.3, 0.3], [np.nan, 1, 2]]), k=2
     ),
-    "psnr": lambda ops: ops.psnr(_draw(2, 3), _draw(2, 3, seed=1), max_val=1.0),
     "divide_no_nan": lambda ops: ops.divide_no_nan([1.0, 2.0], [0.0, 4.0]),
     "nan_to_num": lambda ops: ops.nan_to_num([np.nan, np.inf, -np.inf], nan=1.0, posinf=2.0),
     "view_as_complex": lambda ops: ops.view_as_complex([[1.0, 2.0], [3.0, 4.0]]),
@@ -60,6 +61,13 @@ CREATE: dict[str, Callable[[Any], Any]] = {
     "unstack_num": lambda ops: ops.unstack(np.ones((2, 3), "float32"), num=2),
     "jvp": lambda ops: ops.jvp(ops.sin, (0.5,), (2.0,)),
     "allclose": lambda ops: ops.allclose([1.0], [1.0 + 1e-7]),
+    "istft_of_stft": lambda ops: ops.istft(ops.stft(np.arange(40.0, dtype="float32"), 8, 2, 8), 8, 2, 8),
+    "angle": lambda ops: ops.angle(np.array([1 + 1j, -2j], "complex64")),
+    "imag": lambda ops: ops.imag(np.array([1 + 1j, -2j], "complex64")),
+    "one_hot_unknown": lambda ops: ops.one_hot(np.array([-1, 1, 7]), 3),
+    "multi_hot_vector": lambda ops: ops.multi_hot(np.array([1, 3]), num_classes=5, dtype="int32"),
+    "matrix_rank_tol": lambda ops: ops.matrix_rank(np.diag([5.0, 2.0]), tol=3.0),
+    "max_pool_int": lambda ops: ops.max_pool(np.arange(40).reshape(2, 5, 2, 2) % 7, (2, 1), (1, 2)),
 }
 
 
@@ -68,96 +76,153 @@ def _draw(*shape: int, seed: int = 0) -> Any:
 
 
 _X = _draw(2, 7, 6, 4)
+_STEPS = _draw(2, 9, 4)
+_IMAGE = _draw(2, 4, 6, 6)
 _SQUARE = _draw(2, 3, 3) + 3 * np.eye(3, dtype="float32")
 _SYMMETRIC = np.einsum("bij,bkj->bik", _SQUARE, _SQUARE)
-_CLASSES = np.abs(_draw(3, 4))
+_LOWER = np.linalg.cholesky(_SYMMETRIC)
+_CHANCES = np.abs(_draw(2, 4))
+_HOT = np.eye(4, dtype="float32")[[3, 1]]
 _PAIR = (_draw(2, 8), _draw(2, 8, seed=1))
+_WAVE = _draw(2, 40)
 _HEADS = [_draw(2, 5, 4, 8, seed=seed) for seed in range(3)]
+_FEW = (_HEADS[0], *(x[:, :, :2] for x in _HEADS[1:]))
 
-# Calls with inputs of their own, all float32.
-SPECIAL: dict[str, Callable[[Any], Any]] = {
-    "conv": lambda ops: ops.conv(_X, _draw(3, 2, 4, 5)),
-    "conv_same": lambda ops: ops.conv(_X, _draw(3, 3, 4, 5), strides=2, padding="same"),
-    "conv_dilated": lambda ops: ops.conv(_X, _draw(2, 2, 4, 5), dilation_rate=(2, 3)),
-    "conv_groups": lambda ops: ops.conv(_X, _draw(3, 3, 2, 6)),
-    "conv_1d": lambda ops: ops.conv(_X[0], _draw(3, 4, 5), strides=2),
-    "conv_depthwise": lambda ops: ops.depthwise_conv(_X, _draw(3, 3, 4, 2), padding="same"),
-    "conv_separable": lambda ops: ops.separable_conv(_X, _draw(3, 3, 4, 2), _draw(1, 1, 8, 3), strides=2),
-    "conv_transpose": lambda ops: ops.conv_transpose(_X, _draw(3, 3, 5, 4), strides=2),
-    "conv_transpose_same": lambda ops: ops.conv_transpose(_X, _draw(3, 4, 5, 4), strides=2, padding="same"),
-    "conv_transpose_wide": lambda ops: ops.conv_transpose(_X, _draw(2, 1, 5, 4), strides=3),
-    "conv_transpose_wide_same": lambda ops: ops.conv_transpose(_X, _draw(2, 1, 5, 4), strides=3, padding="same"),
-    "conv_transpose_extra": lambda ops: ops.conv_transpose(_X, _draw(3, 3, 5, 4), 2, "same", output_padding=1),
-    "conv_transpose_none": lambda ops: ops.conv_transpose(_X, _draw(3, 3, 5, 4), 2, "valid", output_padding=0),
-    "conv_transpose_dilated": lambda ops: ops.conv_transpose(_X, _draw(3, 3, 5, 4), 1, "same", dilation_rate=2),
-    "max_pool": lambda ops: ops.max_pool(_X, (2, 2), (2, 2)),
-    "max_pool_same": lambda ops: ops.max_pool(_X, (3, 2), strides=2, padding="same"),
-    "max_pool_int": lambda ops: ops.max_pool((_X * 9).astype("int32"), (2, 3), (1, 2)),
-    "average_pool": lambda ops: ops.average_pool(_X, (2, 2), strides=1),
-    "average_pool_same": lambda ops: ops.average_pool(_X, 3, strides=2, padding="same"),
-    "average_pool_1d": lambda ops: ops.average_pool(_X[0], 4, 3, padding="same"),
-    "adaptive_average_pool": lambda ops: ops.adaptive_average_pool(_X, (3, 4)),
-    "adaptive_max_pool": lambda ops: ops.adaptive_max_pool(_X, 3),
-    "space_to_depth": lambda ops: ops.space_to_depth(_X[:, :6], 2),
-    "depth_to_space": lambda ops: ops.depth_to_space(_X, 2),
-    "depth_to_space_first": lambda ops: ops.depth_to_space(_X[:, :4], 2, data_format="channels_first"),
-    "unfold": lambda ops: ops.unfold(_X, (3, 2), padding=1, stride=2),
-    "fold": lambda ops: ops.fold(_draw(2, 8, 9), (6, 6), 2, stride=2),
-    "attention": lambda ops: ops.dot_product_attention(*_HEADS),
-    "attention_causal": lambda ops: ops.dot_product_attention(*_HEADS, is_causal=True, scale=0.3),
-    "attention_mask": lambda ops: ops.dot_product_attention(*_HEADS, mask=np.tril(np.ones((2, 4, 5, 5), bool))),
-    "attention_bias": lambda ops: ops.dot_product_attention(*_HEADS, bias=_draw(2, 4, 5, 5)),
-    "attention_shared": lambda ops: ops.dot_product_attention(_HEADS[0], *(x[:, :, :2] for x in _HEADS[1:])),
-    "batch_normalization": lambda ops: ops.batch_normalization(
-        _X, _draw(4), np.abs(_draw(4)), axis=-1, offset=_draw(4), scale=_draw(4, seed=1)
-    ),
-    "batch_normalization_axis": lambda ops: ops.batch_normalization(_X, _draw(7), np.abs(_draw(7)), axis=1),
-    "layer_normalization": lambda ops: ops.layer_normalization(_X, _draw(4), _draw(4, seed=1)),
-    "layer_normalization_bare": lambda ops: ops.layer_normalization(_X, epsilon=1e-5),
-    "rms_normalization": lambda ops: ops.rms_normalization(_X, _draw(4)),
-    "binary_crossentropy": lambda ops: ops.binary_crossentropy([0.0, 1.0, 1.0], [0.1, 0.7, 0.0]),
-    "binary_crossentropy_logits": lambda ops: ops.binary_crossentropy([0.0, 1.0], [-3.0, 2.0], from_logits=True),
-    "categorical_crossentropy": lambda ops: ops.categorical_crossentropy(np.eye(4, dtype="float32")[:3], _CLASSES),
-    "categorical_logits": lambda ops: ops.categorical_crossentropy(_CLASSES, _draw(3, 4), from_logits=True),
-    "sparse_crossentropy": lambda ops: ops.sparse_categorical_crossentropy(np.array([0, 3, 1]), _CLASSES),
-    "sparse_crossentropy_column": lambda ops: ops.sparse_categorical_crossentropy(np.array([[0], [3], [1]]), _CLASSES),
-    "sparse_logits": lambda ops: ops.sparse_categorical_crossentropy(np.array([0, 3, 1]), _CLASSES, from_logits=True),
-    "one_hot_unknown": lambda ops: ops.one_hot(np.array([-1, 1, 7]), 3),
-    "multi_hot_vector": lambda ops: ops.multi_hot(np.array([1, 3]), num_classes=5, dtype="int32"),
-    "cholesky": lambda ops: ops.cholesky(_SYMMETRIC),
-    "cholesky_upper": lambda ops: ops.cholesky(_SYMMETRIC, upper=True),
-    "cholesky_inverse": lambda ops: ops.cholesky_inverse(np.linalg.cholesky(_SYMMETRIC[0])),
-    "cholesky_inverse_upper": lambda ops: ops.cholesky_inverse(np.linalg.cholesky(_SYMMETRIC[0]).T, upper=True),
-    "det": lambda ops: ops.det(_SQUARE),
-    "inv": lambda ops: ops.inv(_SQUARE),
-    "slogdet": lambda ops: ops.slogdet(_SQUARE),
-    "logdet": lambda ops: ops.logdet(_SYMMETRIC),
-    "eig": lambda ops: ops.eig(_SQUARE)[0],
-    "eigh": lambda ops: ops.eigh(_SYMMETRIC),
-    "lu_factor": lambda ops: ops.lu_factor(_SQUARE),
-    "qr": lambda ops: ops.qr(_SQUARE),
-    "svd": lambda ops: ops.svd(_draw(4, 3), full_matrices=False),
-    "svd_values": lambda ops: ops.svd(_SQUARE, compute_uv=False),
-    "solve": lambda ops: ops.solve(_SQUARE, _draw(2, 3, 2)),
-    "solve_vector": lambda ops: ops.solve(_SQUARE[0], _draw(3)),
-    "solve_triangular": lambda ops: ops.solve_triangular(_SQUARE, _draw(2, 3, 2), lower=True),
-    "lstsq": lambda ops: ops.lstsq(_draw(5, 3), _draw(5)),
-    "pinv": lambda ops: ops.pinv(_draw(5, 3)),
-    "matrix_rank": lambda ops: ops.matrix_rank(_SQUARE),
-    "matrix_rank_tol": lambda ops: ops.matrix_rank(_SQUARE, tol=3.0),
-    "fft": lambda ops: ops.fft(_PAIR),
-    "fft2": lambda ops: ops.fft2(_PAIR),
-    "ifft2": lambda ops: ops.ifft2(_PAIR),
-    "rfft": lambda ops: ops.rfft(_PAIR[0], fft_length=6),
-    "irfft": lambda ops: ops.irfft(_PAIR),
-    "stft": lambda ops: ops.stft(_draw(2, 40), 8, 4, 16),
-    "stft_plain": lambda ops: ops.stft(_draw(2, 40), 8, 4, 8, window="hamming", center=False),
-    "istft": lambda ops: ops.istft(ops.stft(_draw(2, 40), 16, 4, 16), 16, 4, 16),
-    "istft_length": lambda ops: ops.istft(
-        ops.stft(_draw(2, 40), 8, 2, 8, center=False), 8, 2, 8, length=30, center=False
-    ),
-    "angle": lambda ops: ops.angle(np.array([1 + 1j, -2j], "complex64")),
-    "imag": lambda ops: ops.imag(np.array([1 + 1j, -2j], "complex64")),
-    "vectorize": lambda ops: ops.vectorize(lambda a, b: a + b, signature="(n),()->(n)")(_draw(2, 3), _draw(2)),
-    "custom_gradient": lambda ops: ops.custom_gradient(lambda x: (x * 2, lambda *a, upstream=None: a[0]))(3.0),
+
+def _stft(*args: Any, **options: Any) -> Call:
+    return lambda ops, x: ops.stft(x, *args, **options)
+
+
+def _back(*args: Any, **options: Any) -> Call:
+    return lambda ops, real, imaginary: ops.istft((real, imaginary), *args, **options)
+
+
+def _with(name: str, **options: Any) -> Call:
+    return lambda ops, *xs: getattr(ops, name)(*xs, **options)
+
+
+_FRAMES = tuple(_draw(2, 11, 9, seed=seed) for seed in (0, 1))
+_FIRST = {"data_format": "channels_first"}
+
+# By op: calls and the float32 arrays that each gets. An array whose first axis has size 2 holds a batch.
+MANY: dict[str, list[tuple[Any, ...]]] = {
+    "conv": [
+        (_with("conv"), _X, _draw(3, 2, 4, 5)),
+        (_with("conv", strides=2, padding="same"), _X, _draw(3, 3, 4, 5)),
+        (_with("conv", dilation_rate=(2, 3)), _X, _draw(3, 2, 4, 5)),
+        (_with("conv"), _X, _draw(3, 3, 2, 6)),
+        (_with("conv", strides=2), _STEPS, _draw(3, 4, 5)),
+        (_with("conv", padding="same", **_FIRST), _IMAGE, _draw(3, 3, 4, 5)),
+    ],
+    "depthwise_conv": [
+        (_with("depthwise_conv", padding="same"), _X, _draw(3, 3, 4, 2)),
+        (_with("depthwise_conv", strides=2), _STEPS, _draw(3, 4, 1)),
+    ],
+    "separable_conv": [
+        (_with("separable_conv", strides=2), _X, _draw(3, 3, 4, 2), _draw(1, 1, 8, 3)),
+        (_with("separable_conv"), _STEPS, _draw(3, 4, 2), _draw(1, 8, 3)),
+    ],
+    "conv_transpose": [
+        (_with("conv_transpose", strides=2), _X, _draw(3, 3, 5, 4)),
+        (_with("conv_transpose", strides=2, padding="same"), _X, _draw(3, 4, 5, 4)),
+        (_with("conv_transpose", strides=3), _X, _draw(3, 1, 5, 4)),
+        (_with("conv_transpose", strides=3, padding="same"), _X, _draw(1, 1, 5, 4)),
+        (_with("conv_transpose", strides=2, padding="same", output_padding=1), _X, _draw(3, 3, 5, 4)),
+        (_with("conv_transpose", strides=2, padding="valid", output_padding=0), _X, _draw(3, 3, 5, 4)),
+        (_with("conv_transpose", padding="same", dilation_rate=2), _X, _draw(3, 3, 5, 4)),
+    ],
+    "max_pool": [
+        (_with("max_pool", pool_size=(2, 2), strides=(2, 2)), _X),
+        (_with("max_pool", pool_size=(3, 2), strides=2, padding="same"), _X),
+        (_with("max_pool", pool_size=2, **_FIRST), _IMAGE),
+    ],
+    "average_pool": [
+        (_with("average_pool", pool_size=(2, 2), strides=1), _X),
+        (_with("average_pool", pool_size=3, strides=2, padding="same"), _X),
+        (_with("average_pool", pool_size=4, strides=3, padding="same"), _STEPS),
+    ],
+    "adaptive_average_pool": [
+        (_with("adaptive_average_pool", output_size=(3, 4)), _X),
+        (_with("adaptive_average_pool", output_size=4, **_FIRST), _IMAGE),
+    ],
+    "adaptive_max_pool": [(_with("adaptive_max_pool", output_size=3), x) for x in (_X, _STEPS)],
+    "space_to_depth": [(_with("space_to_depth", block_size=2), _X[:, :6])],
+    "depth_to_space": [
+        (_with("depth_to_space", block_size=2), _X),
+        (_with("depth_to_space", block_size=2, **_FIRST), _IMAGE),
+    ],
+    "unfold": [(_with("unfold", kernel_size=(3, 2), padding=1, stride=2), _X)],
+    "fold": [(_with("fold", output_size=(6, 6), kernel_size=2, stride=2), _draw(2, 8, 9))],
+    "dot_product_attention": [
+        (_with("dot_product_attention"), *_HEADS),
+        (_with("dot_product_attention", is_causal=True, scale=0.3), *_HEADS),
+        (_with("dot_product_attention", mask=np.tril(np.ones((1, 4, 5, 5), bool))), *_HEADS),
+        (_with("dot_product_attention"), *_HEADS, _draw(2, 4, 5, 5)),
+        (_with("dot_product_attention"), *_FEW),
+    ],
+    "batch_normalization": [
+        (
+            lambda ops, x, *rest: ops.batch_normalization(x, *rest[:2], -1, *rest[2:]),
+            *(_X, _draw(4), _CHANCES[0], _draw(4), _draw(4, seed=1)),
+        ),
+        (lambda ops, x, *rest: ops.batch_normalization(x, *rest, axis=1), _X, _draw(7), np.abs(_draw(7))),
+    ],
+    "layer_normalization": [
+        (_with("layer_normalization"), _X, _draw(4), _draw(4, seed=1)),
+        (_with("layer_normalization", epsilon=1e-5), _X),
+        (_with("layer_normalization", axis=(-2, -1)), _X, _draw(6, 4), _draw(6, 4, seed=1)),
+    ],
+    "rms_normalization": [(_with("rms_normalization"), _X, _draw(4))],
+    "binary_crossentropy": [
+        (_with("binary_crossentropy"), _HOT, _CHANCES / 3),
+        (_with("binary_crossentropy", from_logits=True), _HOT, _draw(2, 4)),
+    ],
+    "categorical_crossentropy": [
+        (_with("categorical_crossentropy"), _HOT, _CHANCES),
+        (_with("categorical_crossentropy", from_logits=True), _CHANCES, _draw(2, 4)),
+        (_with("categorical_crossentropy", axis=1), _IMAGE, np.abs(_IMAGE)),
+    ],
+    "sparse_categorical_crossentropy": [
+        (lambda ops, x: ops.sparse_categorical_crossentropy(_labels(ops, x), x), _CHANCES),
+        (lambda ops, x: ops.sparse_categorical_crossentropy(_labels(ops, x)[..., None], x), _CHANCES),
+        (lambda ops, x: ops.sparse_categorical_crossentropy(_labels(ops, x), x, from_logits=True), _draw(2, 3, 4)),
+    ],
+    "cholesky": [(_with("cholesky"), _SYMMETRIC), (_with("cholesky", upper=True), _SYMMETRIC)],
+    "cholesky_inverse": [
+        (_with("cholesky_inverse"), _LOWER[0]),
+        (_with("cholesky_inverse", upper=True), _LOWER[0].T),
+    ],
+    **{name: [(_with(name), _SQUARE)] for name in ("det", "inv", "slogdet", "lu_factor", "qr", "pinv", "matrix_rank")},
+    "logdet": [(_with("logdet"), _SYMMETRIC)],
+    "eig": [(lambda ops, x: ops.eig(x)[0], _SQUARE)],
+    "eigh": [(_with("eigh"), _SYMMETRIC)],
+    "svd": [(_with("svd", full_matrices=False), _draw(4, 3)), (_with("svd", compute_uv=False), _SQUARE)],
+    "solve": [(_with("solve"), _SQUARE, _draw(2, 3, 2)), (_with("solve"), _SQUARE[0], _draw(3))],
+    "solve_triangular": [
+        (_with("solve_triangular", lower=True), _SQUARE, _draw(2, 3, 2)),
+        (_with("solve_triangular"), _SQUARE[0], _draw(3)),
+    ],
+    "lstsq": [(_with("lstsq"), _draw(5, 3), _draw(5))],
+    "fft": [(lambda ops, a, b: ops.fft((a, b)), *_PAIR)],
+    "fft2": [(lambda ops, a, b: ops.fft2((a, b)), *_PAIR)],
+    "ifft2": [(lambda ops, a, b: ops.ifft2((a, b)), *_PAIR)],
+    "rfft": [(_with("rfft", fft_length=6), _PAIR[0])],
+    "irfft": [(lambda ops, a, b: ops.irfft((a, b)), *_PAIR)],
+    "stft": [
+        (_stft(8, 4, 16), _WAVE),
+        (_stft(8, 4, 8, window="hamming", center=False), _WAVE),
+        (_stft(8, 4, 8, window=None), _WAVE),
+    ],
+    "istft": [
+        (_back(16, 4, 16), *_FRAMES),
+        (_back(16, 4, 16, length=30, center=False), *_FRAMES),
+    ],
+    "linspace": [(_with("linspace", num=3, axis=-1), _draw(2), _draw(2, seed=1))],
+    "vectorize": [
+        (lambda ops, x, y: ops.vectorize(lambda a, b: a + b, signature="(n),()->(n)")(x, y), _draw(2, 3), _draw(2))
+    ],
 }
+
+
+def _labels(ops: Any, x: Any) -> Any:
+    return ops.argmax(ops.abs(x), axis=-1)

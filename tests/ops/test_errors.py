@@ -37,6 +37,10 @@ REFUSED: list[tuple[Any, type[Exception], str]] = [
         ArgumentError,
         "strides must be one number or 1",
     ),
+    (lambda: ops.glu(X), ShapeError, "glu halves axis -1, which must be even"),
+    (lambda: ops.segment_sum(X, [0, 1, 1]), ShapeError, "one segment number for each row; got"),
+    (lambda: ops.psnr(X, X[0], 1.0), ShapeError, "Both images must have one shape"),
+    (lambda: ops.view_as_complex(X), ShapeError, "real and imaginary part, 2 numbers"),
     (lambda: ops.max_pool(X, 2, padding="full"), ArgumentError, "padding must be one of 'valid', 'same'"),
     (lambda: ops.stft(X, 2, 1, 2, window="square"), ArgumentError, "window must be 'hann', 'hamming'"),
 ]

@@ -93,8 +93,13 @@ def _interleaved(parts: list[Any], strides: tuple[int, ...]) -> Any:
         step = strides[axis]
         groups = [parts[start : start + step] for start in range(0, len(parts), step)]
         joined = [jnp.stack(group, axis + 2) if step > 1 else group[0] for group in groups]
-        parts = [y.reshape(*y.shape[: axis + 1], -1, *y.shape[axis + 3 :]) if step > 1 else y for y in joined]
+        parts = [_merged(y, axis + 1) if step > 1 else y for y in joined]
     return parts[0]
+
+
+def _merged(x: Any, axis: int) -> Any:
+    """An axis and the next one as one; -1 would not do, for a batch may be empty."""
+    return x.reshape(*x.shape[:axis], x.shape[axis] * x.shape[axis + 1], *x.shape[axis + 2 :])
 
 
 def kernel_gradient(x: Any, dy: Any, windows: Windows) -> Any:

@@ -167,7 +167,7 @@ def concatenate(xs: Any, axis: int = 0) -> Any:
 @op
 def append(x1: Any, x2: Any, axis: int | None = None) -> Any:
     """Return x2 behind x1 along an axis; None flattens both."""
-    return jnp.append(array(x1), array(x2), axis)
+    return jnp.append(operand(x1), operand(x2), axis)
 
 
 @op
@@ -258,7 +258,7 @@ def take_along_axis(x: Any, indices: Any, axis: int | None = None) -> Any:
 @op
 def select(condlist: Any, choicelist: Any, default: Any = 0) -> Any:
     """Return, element by element, the choice of the first condition that holds, else the default."""
-    return jnp.select(arrays(condlist), arrays(choicelist), operand(default))
+    return jnp.select(arrays(condlist), [operand(choice) for choice in choicelist], operand(default))
 
 
 @op

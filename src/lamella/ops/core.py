@@ -13,7 +13,7 @@ from jax import lax
 from lamella.core.errors import ArgumentError
 from lamella.core.settings import one_of
 from lamella.core.structure import map_leaves
-from lamella.ops.dispatch import array, op
+from lamella.ops.dispatch import array, op, operand
 from lamella.ops.lift import with_state
 
 __all__ = [
@@ -41,6 +41,11 @@ def _arrays(structure: Any) -> Any:
     return map_leaves(array, structure)
 
 
+def _carried(structure: Any) -> Any:
+    """Return what a loop starts with: a number in it takes the dtype of what it meets on the way."""
+    return map_leaves(operand, structure)
+
+
 @op
 def scan(
     f: Callable[..., Any],
@@ -56,7 +61,7 @@ def scan(
     >>> int(total), running.tolist()
     (6, [1, 3, 6])
     """
-    init, xs = _arrays(init), _arrays(xs)
+    init, xs = _carried(init), _arrays(xs)
 
     def run(pure_of: Any, values: Any) -> Any:
         step = pure_of(f)
@@ -133,7 +138,7 @@ def while_loop(
     [5, 32]
     """
     several = isinstance(loop_vars, (tuple, list))
-    start = _arrays(tuple(loop_vars) if several else (loop_vars,))
+    start = _carried(tuple(loop_vars) if several else (loop_vars,))
 
     def run(pure_of: Any, values: Any) -> Any:
         test, step = pure_of(cond), pure_of(body)
@@ -161,7 +166,7 @@ def fori_loop(lower: Any, upper: Any, body_fun: Callable[[Any, Any], Any], init_
     >>> int(fori_loop(0, 5, lambda i, total: total + i, 0))
     10
     """
-    start = _arrays(init_val)
+    start = _carried(init_val)
 
     def run(pure_of: Any, values: Any) -> Any:
         step = pure_of(body_fun)
@@ -235,8 +240,7 @@ def slice(inputs: Any, start_indices: Any, shape: Any) -> Any:
 @op
 def slice_update(inputs: Any, start_indices: Any, updates: Any) -> Any:
     """Return inputs with a block replaced that starts at these indices, which may be computed."""
-    inputs = array(inputs)
-    return lax.dynamic_update_slice(inputs, array(updates).astype(inputs.dtype), _starts(start_indices))
+    return lax.dynamic_update_slice(array(inputs), array(updates), _starts(start_indices))
 
 
 def _starts(indices: Any) -> Any:

@@ -13,7 +13,7 @@ from lamella.core.dtypes import standardize_dtype
 from lamella.core.errors import ArgumentError, SymbolicValueError
 from lamella.core.settings import floatx
 from lamella.ops.dispatch import array as as_array
-from lamella.ops.dispatch import first_symbol, named, op, operand
+from lamella.ops.dispatch import first_symbol, named, op, operand, unwrapped
 
 __all__ = [
     "arange",
@@ -219,7 +219,7 @@ def convert_to_numpy(x: Any) -> np.ndarray[Any, Any]:
     symbol = first_symbol((x,))
     if symbol is not None:
         raise SymbolicValueError(f"{symbol!r} has no values to give to NumPy.")
-    return np.asarray(as_array(x))
+    return np.asarray(unwrapped(x))
 
 
 def is_tensor(x: Any) -> bool:

@@ -60,7 +60,7 @@ def array(x: Any) -> Any:
     if isinstance(x, (bool, int, float, complex)):
         return jnp.asarray(x, jnp.asarray(x).dtype)
     if isinstance(x, (list, tuple)):
-        return jnp.asarray(_unwrapped(x))
+        return jnp.asarray(unwrapped(x))
     return jnp.asarray(x)
 
 
@@ -69,9 +69,10 @@ def operand(x: Any) -> Any:
     return x if isinstance(x, (bool, int, float, complex)) else array(x)
 
 
-def _unwrapped(x: Any) -> Any:
+def unwrapped(x: Any) -> Any:
+    """Return x, or the lists in it, with values in the place of what stands for them: variables, masked arrays."""
     if isinstance(x, (list, tuple)):
-        return [_unwrapped(item) for item in x]
+        return [unwrapped(item) for item in x]
     return x.value if isinstance(x, ArrayLike) else x
 
 

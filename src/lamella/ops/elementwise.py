@@ -8,10 +8,12 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from lamella.core.dtypes import standardize_dtype
+from lamella.core.errors import ShapeError
 from lamella.core.settings import floatx
-from lamella.ops.dispatch import array, binary, finfo, iinfo, op, operand, unary
+from lamella.ops.dispatch import array, binary, finfo, iinfo, named, op, operand, unary
 
 __all__ = [
     "abs",
@@ -218,38 +220,24 @@ power = binary(jnp.power, "Return x1 to the power of x2.")
 subtract = binary(jnp.subtract, "Return the difference, element by element.")
 
 
-@op
-def bitwise_and(x: Any, y: Any) -> Any:
-    """Return the bits set in both integers."""
-    return jnp.bitwise_and(array(x), operand(y))
+def _bitwise(function: Callable[..., Any], doc: str, name: str = "") -> Callable[[Any, Any], Any]:
+    of_two = binary(function, doc, name)
+
+    def call(x: Any, y: Any) -> Any:
+        return of_two(x, y)
+
+    return named(call, of_two.__name__, doc)
 
 
-@op
-def bitwise_or(x: Any, y: Any) -> Any:
-    """Return the bits set in either integer."""
-    return jnp.bitwise_or(array(x), operand(y))
-
-
-@op
-def bitwise_xor(x: Any, y: Any) -> Any:
-    """Return the bits set in exactly one of two integers."""
-    return jnp.bitwise_xor(array(x), operand(y))
-
-
-@op
-def bitwise_left_shift(x: Any, y: Any) -> Any:
-    """Return the bits of x moved up by y places."""
-    return jnp.left_shift(array(x), operand(y))
-
-
-@op
-def bitwise_right_shift(x: Any, y: Any) -> Any:
-    """Return the bits of x moved down by y places; the sign stays."""
-    return jnp.right_shift(array(x), operand(y))
-
-
-left_shift = bitwise_left_shift
-right_shift = bitwise_right_shift
+bitwise_and = _bitwise(jnp.bitwise_and, "Return the bits set in both integers.")
+bitwise_or = _bitwise(jnp.bitwise_or, "Return the bits set in either integer.")
+bitwise_xor = _bitwise(jnp.bitwise_xor, "Return the bits set in exactly one of two integers.")
+bitwise_left_shift = left_shift = _bitwise(
+    jnp.left_shift, "Return the bits of x moved up by y places.", "bitwise_left_shift"
+)
+bitwise_right_shift = right_shift = _bitwise(
+    jnp.right_shift, "Return the bits of x moved down by y places; the sign stays.", "bitwise_right_shift"
+)
 
 
 @op
@@ -263,16 +251,15 @@ def divide_no_nan(x1: Any, x2: Any) -> Any:
 @op
 def clip(x: Any, x_min: Any, x_max: Any) -> Any:
     """Return each element, or the bound that it passed."""
-    x = array(x)
-    x = x.astype("int32") if x.dtype == bool else x
+    x = operand(x)
+    x = array(x).astype("int32") if jnp.result_type(x) == jnp.bool_ else x
     return jnp.clip(x, operand(x_min), operand(x_max))
 
 
 @op
 def round(x: Any, decimals: int = 0) -> Any:
     """Return each element rounded to a number of decimals, halves to the even neighbour."""
-    x = array(x)
-    return jnp.round(x.astype("int32") if x.dtype == bool else x, decimals)
+    return jnp.round(array(x), decimals)
 
 
 @op
@@ -321,6 +308,9 @@ def polar(abs_: Any, angle: Any) -> Any:
 def view_as_complex(x: Any) -> Any:
     """(..., 2) real and imaginary parts -> (...) complex numbers."""
     x = array(x)
+    if x.shape[-1:] != (2,):
+        raise ShapeError(f"The last axis holds real and imaginary part, 2 numbers; got {x.shape}.")
+    x = x if x.dtype == jnp.float64 else x.astype("float32")
     return jax.lax.complex(x[..., 0], x[..., 1])
 
 
@@ -341,15 +331,19 @@ def cast(x: Any, dtype: Any) -> Any:
 def saturate_cast(x: Any, dtype: Any) -> Any:
     """Return the values in another dtype, those that it cannot hold as its nearest bound."""
     x, dtype = array(x), jnp.dtype(standardize_dtype(dtype))
-    if jnp.bool_ in (dtype, x.dtype):
+    if x.dtype == bool:
         return x.astype(dtype)
     ours, theirs = (_limits(d) for d in (x.dtype, dtype))
-    # The nearest bounds that both dtypes can hold.
-    low, high = (jnp.asarray(v, x.dtype) for v in (max(ours[0], theirs[0]), min(ours[1], theirs[1])))
+    low, high = (np.asarray(v, x.dtype) for v in (max(ours[0], theirs[0]), min(ours[1], theirs[1])))
+    if jnp.issubdtype(dtype, jnp.inexact) and high > theirs[1]:
+        # x's dtype has not the bound itself; the nearest that the other holds too
+        low, high = (np.nextafter(bound, np.zeros_like(bound)) for bound in (low, high))
     return jnp.clip(x, low, high).astype(dtype)
 
 
 def _limits(dtype: Any) -> tuple[Any, Any]:
+    if dtype == jnp.bool_:
+        return 0, 1
     if jnp.issubdtype(dtype, jnp.integer):
         return int(iinfo(dtype).min), int(iinfo(dtype).max)
     return float(finfo(dtype).min), float(finfo(dtype).max)

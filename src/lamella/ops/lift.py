@@ -56,8 +56,9 @@ def remat(f: Callable[..., Any]) -> Callable[..., Any]:
 
     It saves memory and costs time; values and gradients are the same. Variables may be read and updated in it.
 
-    >>> round(float(jax.grad(remat(lambda x: jax.numpy.sin(x) ** 2))(0.5)), 4)  # that is sin(1)
-    0.8415
+    >>> slope = jax.grad(remat(lambda x: jax.numpy.sin(x) ** 2))(0.5)
+    >>> bool(jax.numpy.isclose(slope, jax.numpy.sin(1.0)))
+    True
     """
 
     @functools.wraps(f)

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from lamella.core.dtypes import standardize_dtype
 from lamella.core.errors import ArgumentError, ShapeError
 from lamella.core.settings import epsilon as default_epsilon
-from lamella.ops.dispatch import array, as_axis, finfo, op, unary
+from lamella.ops.dispatch import array, as_axis, finfo, op, operand, unary
 
 __all__ = [
     "batch_normalization",
@@ -59,7 +59,7 @@ def _float(x: Any) -> Any:
 
 
 def _sparse_sigmoid(x: Any) -> Any:
-    return jnp.clip(0.5 * (x + 1), 0, 1)
+    return jnp.clip(0.5 * (x + 1.0), 0.0, 1.0)
 
 
 hard_sigmoid = unary(jax.nn.hard_sigmoid, "`relu6(x + 3) / 6`.")
@@ -99,7 +99,10 @@ def gelu(x: Any, approximate: bool = True) -> Any:
 @op
 def glu(x: Any, axis: int = -1) -> Any:
     """Return the first half of an axis times the sigmoid of the second (Dauphin et al., 2016)."""
-    return jax.nn.glu(array(x), axis)
+    x = array(x)
+    if x.shape[axis] % 2:
+        raise ShapeError(f"glu halves axis {axis}, which must be even; got {x.shape}.")
+    return jax.nn.glu(x, axis)
 
 
 @op
@@ -125,8 +128,8 @@ def soft_shrink(x: Any, threshold: float = 0.5) -> Any:
 @op
 def threshold(x: Any, threshold: float, default_value: Any) -> Any:
     """x where it is above the threshold, else the default."""
-    x = array(x)
-    return jnp.where(x > threshold, x, default_value)
+    x = operand(x)
+    return jnp.where(x > threshold, x, operand(default_value))
 
 
 @op
@@ -236,21 +239,28 @@ def layer_normalization(
 
 @op
 def rms_normalization(x: Any, scale: Any = None, axis: Any = -1, epsilon: float | None = None) -> Any:
-    """Return x divided by its root mean square along axes, times scale (Zhang and Sennrich, 2019)."""
+    """Return x divided by its root mean square along axes, times scale (Zhang and Sennrich, 2019).
+
+    Beside the last axis, the scale may be any that broadcasts against x.
+    """
     x = array(x)
     axes = as_axis(axis)
     wide = x.astype(jnp.promote_types(x.dtype, "float32"))
     power = jnp.mean(jnp.square(wide), axis=axes, keepdims=True)
     least = default_epsilon() if epsilon is None else epsilon
     out = wide * jax.lax.rsqrt(power + least)
-    out = out if scale is None else out * _along(scale, x, axes)
+    if scale is not None:
+        out = out * (array(scale) if axes == -1 else _along(scale, x, axes))
     return out.astype(x.dtype)
 
 
 def _along(parameter: Any, x: Any, axes: Any) -> Any:
     """Return a parameter of the normalized axes shaped to broadcast against x."""
     kept = {axis % x.ndim for axis in (axes if isinstance(axes, tuple) else (axes,))}
-    return array(parameter).reshape([x.shape[axis] if axis in kept else 1 for axis in range(x.ndim)])
+    parameter = array(parameter)
+    if parameter.ndim == x.ndim:
+        return parameter
+    return parameter.reshape([x.shape[axis] if axis in kept else 1 for axis in range(x.ndim)])
 
 
 @op
@@ -259,9 +269,11 @@ def binary_crossentropy(target: Any, output: Any, from_logits: bool = False) -> 
     target, output = array(target), array(output)
     _same_shape(target, output)
     if from_logits:
-        output = jax.nn.sigmoid(output)
-    output = _inside(output)
-    return -(target * jnp.log(output) + (1 - target) * jnp.log(1 - output))
+        yes, no = jax.nn.log_sigmoid(output), jax.nn.log_sigmoid(-output)
+    else:
+        inside = _inside(output)
+        yes, no = jnp.log(inside), jnp.log(1.0 - inside)
+    return -(target * yes) - (1.0 - target) * no
 
 
 @op
@@ -282,7 +294,7 @@ def sparse_categorical_crossentropy(target: Any, output: Any, from_logits: bool 
     others = tuple(dim for index, dim in enumerate(output.shape) if index != axis % output.ndim)
     if target.shape != others:
         raise ShapeError(f"The targets must have shape {others} beside outputs {output.shape}, got {target.shape}.")
-    hot = jax.nn.one_hot(target, output.shape[axis], axis=axis, dtype=logs.dtype)
+    hot = jax.nn.one_hot(target, output.shape[axis], axis=axis, dtype=jnp.promote_types(logs.dtype, "float32"))
     return -jnp.sum(hot * logs, axis=axis)
 
 

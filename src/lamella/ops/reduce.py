@@ -9,7 +9,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from lamella.ops.dispatch import array, as_axis, named, op, operand
+from lamella.core.errors import ShapeError
+from lamella.ops.dispatch import array, as_axis, named, op
 
 __all__ = [
     "all",
@@ -154,11 +155,9 @@ def prod(x: Any, axis: Any = None, keepdims: bool = False, dtype: Any = None) ->
 def average(x: Any, axis: Any = None, weights: Any = None) -> Any:
     """Return the mean with weights, which have x's shape or, along one axis, its length."""
     x, weights = array(x), None if weights is None else array(weights)
-    x = x.astype("float32") if jnp.issubdtype(x.dtype, jnp.integer) or x.dtype == bool else x
-    if weights is not None:
-        dtype = jnp.result_type(x, weights)
-        x, weights = x.astype(dtype), weights.astype(dtype)
-    return jnp.average(x, axis=as_axis(axis), weights=weights)
+    dtype = jnp.result_type(x, 0.0 if weights is None else weights, 0.0)
+    weights = None if weights is None else weights.astype(dtype)
+    return jnp.average(x.astype(dtype), axis=as_axis(axis), weights=weights)
 
 
 @op
@@ -195,7 +194,7 @@ def sort(x: Any, axis: int = -1) -> Any:
 def argsort(x: Any, axis: int = -1) -> Any:
     """Return the indices that would sort an axis, equals in their order; None sorts the flat array."""
     x = array(x)
-    return jnp.argsort(x.reshape(-1) if axis is None or x.ndim == 0 else x, axis=-1 if axis is None else axis)
+    return jnp.argsort(x.reshape(-1)) if axis is None or x.ndim == 0 else jnp.argsort(x, axis)
 
 
 @op
@@ -303,13 +302,18 @@ def segment_prod(data: Any, segment_ids: Any, num_segments: int | None = None, s
 
 
 def _segments(reduce: Any, data: Any, ids: Any, count: int | None, ordered: bool) -> Any:
-    return reduce(array(data), array(ids), num_segments=count, indices_are_sorted=ordered)
+    data, ids = array(data), array(ids)
+    if data.shape[:1] != ids.shape[:1]:
+        raise ShapeError(f"There must be one segment number for each row; got {ids.shape} beside data {data.shape}.")
+    return reduce(data, ids, num_segments=count, indices_are_sorted=ordered)
 
 
 @op
 def corrcoef(x: Any) -> Any:
-    """(variables, observations) -> (variables, variables) Pearson correlations."""
+    """(variables, observations) -> (variables, variables) Pearson correlations; one variable's with itself is 1."""
     x = array(x)
+    if x.ndim < 2:
+        return corrcoef(x.reshape(1, -1))[0, 0]
     x = x if jnp.issubdtype(x.dtype, jnp.floating) else x.astype("float32")
     centred = x - jnp.mean(x, axis=-1, keepdims=True)
     products = jnp.matmul(centred, centred.T)
@@ -332,5 +336,8 @@ def _floats(*xs: Any) -> bool:
 @op
 def psnr(x1: Any, x2: Any, max_val: float) -> Any:
     """Return the peak signal-to-noise ratio of two images, in decibels."""
-    error = jnp.mean(jnp.square(operand(x1) - array(x2)))
-    return 20 * jnp.log10(max_val) - 10 * jnp.log10(error)
+    x1, x2 = array(x1), array(x2)
+    if x1.shape != x2.shape:
+        raise ShapeError(f"Both images must have one shape, got {x1.shape} and {x2.shape}.")
+    error = jnp.mean(jnp.square(x1 - x2))
+    return 20 * jnp.log10(array(max_val).astype(x2.dtype)) - 10 * jnp.log10(error)

@@ -61,7 +61,7 @@ def extract_sequences(x: Any, sequence_length: int, sequence_stride: int) -> Any
     x = array(x)
     frames = (x.shape[-1] - sequence_length) // sequence_stride + 1
     starts = jnp.arange(frames)[:, None] * sequence_stride
-    return jnp.take(x, starts + jnp.arange(sequence_length), axis=-1)
+    return x[..., starts + jnp.arange(sequence_length)]
 
 
 def _window(window: Any, length: int, fft_length: int, dtype: Any) -> Any:

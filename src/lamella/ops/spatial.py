@@ -5,14 +5,13 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 from jax import lax
 
 from lamella import kernels
 from lamella.core.errors import ArgumentError, ShapeError
 from lamella.core.settings import one_of, standardize_data_format
-from lamella.ops.dispatch import array, op
+from lamella.ops.dispatch import array, arrays, op
 
 __all__ = [
     "adaptive_average_pool",
@@ -57,10 +56,9 @@ def conv(
         raise ShapeError(
             f"The kernel {kernel.shape} takes {kernel.shape[-2]} channels a group; the input has {channels}."
         )
-    dtype = jnp.result_type(x, kernel)
     return kernels.convolve(
-        x.astype(dtype),
-        kernel.astype(dtype),
+        x.astype(kernel.dtype),
+        kernel,
         strides=_tuple("strides", strides, rank),
         padding=one_of("padding", padding, ("valid", "same")),
         data_format=data_format,
@@ -222,20 +220,25 @@ def unfold(x: Any, kernel_size: Any, dilation: Any = 1, padding: Any = 0, stride
         rhs_dilation=rate,
         dimension_numbers=("NCHW", "OIHW", "NCHW"),
     )
-    return patches.reshape(*patches.shape[:2], -1)
+    return patches.reshape(*patches.shape[:2], patches.shape[2] * patches.shape[3])
 
 
 @op
 def fold(x: Any, output_size: Any, kernel_size: Any, dilation: Any = 1, padding: Any = 0, stride: Any = 1) -> Any:
     """(batch, channels * window, places) -> (batch, channels, rows, cols): columns of `unfold` added up."""
     x = array(x)
-    channels = x.shape[1] // math.prod(_tuple("kernel_size", kernel_size, 2))
-    shape = (x.shape[0], channels, *_tuple("output_size", output_size, 2))
-    # Folding is the transpose of unfolding.
-    turned = jax.linear_transpose(
-        lambda image: unfold(image, kernel_size, dilation, padding, stride), jnp.zeros(shape, x.dtype)
+    size, window = _tuple("output_size", output_size, 2), _tuple("kernel_size", kernel_size, 2)
+    rate, border, step = _tuple("dilation", dilation, 2), _tuple("padding", padding, 2), _tuple("stride", stride, 2)
+    padded = [n + 2 * edge for n, edge in zip(size, border, strict=True)]
+    counts = [(n - r * (w - 1) - 1) // s + 1 for n, r, w, s in zip(padded, rate, window, step, strict=True)]
+    rows, cols = (
+        jnp.arange(w)[:, None] * r + jnp.arange(n) * s for w, r, n, s in zip(window, rate, counts, step, strict=True)
     )
-    return turned(x)[0]
+    channels = x.shape[1] // math.prod(window)
+    empty = jnp.zeros((x.shape[0], channels, *padded), x.dtype)
+    columns = x.reshape(x.shape[0], channels, *window, *counts)
+    image = empty.at[:, :, rows[:, None, :, None], cols[None, :, None, :]].add(columns)
+    return image[:, :, border[0] : border[0] + size[0], border[1] : border[1] + size[1]]
 
 
 @op
@@ -255,7 +258,9 @@ def dot_product_attention(
     `softmax(scale * query @ key + bias) @ value` (Vaswani et al., 2017); a head of keys may serve
     several of queries. `flash_attention` is accepted for Keras's sake: the compiler chooses.
     """
-    query, key, value = array(query), array(key), array(value)
+    query, key, value = arrays((query, key, value))
+    dtype = jnp.result_type(query, key, value)
+    query, key, value = (x.astype(dtype) for x in (query, key, value))
     return kernels.attention(
         query,
         key,
