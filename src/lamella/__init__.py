@@ -23,6 +23,7 @@ from lamella import (
     saving,
     tree,
     utils,
+    wrappers,
 )
 from lamella.core.calls import name_scope
 from lamella.core.dtypes import DTypePolicy, FloatDTypePolicy
@@ -101,4 +102,5 @@ __all__ = [
     "tree",
     "utils",
     "version",
+    "wrappers",
 ]
