@@ -24,6 +24,7 @@ from lamella import (
     saving,
     tree,
     utils,
+    wrappers,
 )
 from lamella.core.calls import name_scope
 from lamella.core.dtypes import DTypePolicy, FloatDTypePolicy
@@ -105,4 +106,5 @@ __all__ = [
     "tree",
     "utils",
     "version",
+    "wrappers",
 ]

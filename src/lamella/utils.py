@@ -27,6 +27,7 @@ from lamella.tools.datasets import (
     timeseries_dataset_from_array,
     unpack_x_y_sample_weight,
 )
+from lamella.tools.download import get_file
 from lamella.tools.folders import (
     audio_dataset_from_directory,
     image_dataset_from_directory,
@@ -52,6 +53,7 @@ __all__ = [
     "disable_interactive_logging",
     "enable_interactive_logging",
     "get_custom_objects",
+    "get_file",
     "get_registered_name",
     "get_registered_object",
     "get_source_inputs",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import pickle
 from dataclasses import replace
 from typing import Any
 
@@ -96,6 +97,17 @@ class TestContract:
         twin.set_weights([w * 0 for w in twin.get_weights()])
         for a, b in zip(before, leaves_of(case.call(layer, x)), strict=True):
             np.testing.assert_array_equal(a, np.asarray(b))
+
+    def test_pickles_are_equal(self, case: Case) -> None:
+        layer = case.make(lamella)
+        case.call(layer, symbols(case))
+        twin = pickle.loads(pickle.dumps(layer))
+        for a, b in zip(twin.get_weights(), layer.get_weights(), strict=True):
+            np.testing.assert_array_equal(a, b)
+        assert json.dumps(twin.get_config()) == json.dumps(layer.get_config())
+        assert [t.shape for t in leaves_of(case.call(twin, symbols(case)))] == [
+            t.shape for t in leaves_of(case.call(layer, symbols(case)))
+        ]
 
     def test_half_precision_keeps_weights_in_single(self, case: Case) -> None:
         case_of = replace(case, arguments={**case.arguments, "dtype": "mixed_bfloat16"})

@@ -59,6 +59,7 @@ def test_outputs_and_weights(case: Case) -> None:
     assert [w.name for w in ours.trainable_weights] == [w.name for w in theirs.trainable_weights]
     assert ours.count_params() == theirs.count_params()
     assert_close(case.call(ours, x), case.call(theirs, x))
+    assert_close(ours.losses, theirs.losses)
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)

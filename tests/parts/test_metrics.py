@@ -255,6 +255,16 @@ def test_masks():
         check(ours, theirs)
 
 
+@pytest.mark.parametrize("weights", [None, np.array([0.5, 2, 1, 3], "float32")])
+def test_masks_of_plain_values(weights):
+    values, mask = R.random((4, 3), "float32"), R.random((4, 3)) > 0.4
+    parts = mask if weights is None else weights[:, None] * mask
+    total = (values * parts).sum()
+    given = Masked(jnp.asarray(values), jnp.asarray(mask))
+    assert float(metrics.Sum()(given, weights)) == pytest.approx(total, rel=1e-5)
+    assert float(metrics.Mean()(given, weights)) == pytest.approx(total / parts.sum(), rel=1e-5)
+
+
 def test_stateless_calls_leave_the_metric_alone():
     mean = metrics.Mean()
     state = mean.stateless_update_state(mean.stateless_reset_state(), jnp.array([2.0, 4.0]))

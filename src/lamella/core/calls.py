@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import jax
@@ -23,14 +23,15 @@ class Call:
     givers: list[Any] = field(default_factory=list)
     met: dict[str, Any] = field(default_factory=dict)
     listen: Callable[[tuple[str, ...], Any, dict[str, Any]], None] | None = None
+    of_layer: bool = False
 
     def begins(self, layer: Any, arguments: dict[str, Any]) -> None:
         """Tell whoever listens which layer is called, where in the model and with which arguments."""
         if self.listen is not None:
             self.listen(self.path, layer, arguments)
 
-    def leave(self, loss: Any, giver: Any = None) -> None:
-        """Add a scalar to the training loss; `giver` is the layer that wants to show it as well."""
+    def leave(self, loss: Any, giver: Any) -> None:
+        """Add a scalar of a layer's, the giver's, to the training loss."""
         self.losses.append(loss)
         self.givers.append(giver)
 
@@ -43,11 +44,17 @@ def present_call() -> Call | None:
     return _call.get()
 
 
+def inside_layer() -> bool:
+    """Tell whether the present code runs in the call of a layer."""
+    call = _call.get()
+    return call is not None and call.of_layer
+
+
 @contextmanager
 def entering(layer: Any, training: bool | None) -> Iterator[Call]:
     """Run a layer's call inside the present one: one step deeper, the same losses, its name on what it computes."""
     outer = _call.get() or Call()
-    inner = Call(training, (*outer.path, layer.name), outer.losses, outer.givers, outer.met, outer.listen)
+    inner = Call(training, (*outer.path, layer.name), outer.losses, outer.givers, outer.met, outer.listen, True)
     inner.met["/".join(inner.path)] = layer
     token = _call.set(inner)
     try:
@@ -68,7 +75,7 @@ def name_scope(name: str) -> Iterator[None]:
     if not isinstance(name, str) or "/" in name:
         raise ArgumentError(f"A scope's name is a string without a slash, got {name!r}.")
     outer = _call.get() or Call()
-    inner = Call(outer.training, (*outer.path, name), outer.losses, outer.givers, outer.met, outer.listen)
+    inner = replace(outer, path=(*outer.path, name))
     token = _call.set(inner)
     try:
         with jax.named_scope(name):
@@ -98,7 +105,7 @@ def collecting(training: bool | None) -> Iterator[Call]:
 def apart() -> Iterator[Call]:
     """Go on with the present call, with losses kept apart from its own; yields what is then the present one."""
     outer = _call.get() or Call()
-    call = Call(outer.training, outer.path, met=outer.met, listen=outer.listen)
+    call = replace(outer, losses=[], givers=[])
     token = _call.set(call)
     try:
         yield call

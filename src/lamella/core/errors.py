@@ -81,6 +81,10 @@ class DataError(LamellaError, ValueError):
     """Data that cannot be trained on: strings, objects, NaN."""
 
 
+class DownloadError(LamellaError, ValueError):
+    """A file that does not come, or is not the one that was meant: `get_file(origin=..., file_hash=...)`."""
+
+
 class NotFiniteError(LamellaError, RuntimeError):
     """A training whose loss is NaN or infinite: `TerminateOnNaN(raise_error=True)` with too large a learning rate."""
 

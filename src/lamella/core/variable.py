@@ -146,6 +146,9 @@ class Variable(ArrayLike):
     def __deepcopy__(self, memo: dict[int, Any]) -> Variable:
         twin = object.__new__(type(self))
         twin.__dict__.update(self.__dict__)
+        with values_at_once():
+            # In memory of its own: a step donates that of every variable.
+            twin._value = jnp.array(self._value, copy=True)
         memo[id(self)] = twin
         return twin
 

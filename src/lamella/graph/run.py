@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from lamella.core.errors import ArgumentError
-from lamella.core.structure import leaves_of
-from lamella.graph.tensor import Node, SymbolicTensor, substitute, symbols_of
+from lamella.core.structure import leaves_of, map_leaves
+from lamella.graph.tensor import Node, SymbolicTensor, apply, substitute, symbols_of
 
 
 class Graph:
@@ -77,6 +78,17 @@ class Graph:
         positions = {key: place for place, key in enumerate(met)}
         return sorted(met.values(), key=lambda op: (-depth.get(id(op), 0), positions[id(op)]))
 
+    def __reduce__(self) -> Any:
+        """Copies and pickles hold the calls, to be traced again: symbols of sizes belong to one process."""
+        tensors = list(self.input_tensors)
+        calls = []
+        for node in self.nodes:
+            if any(id(tensor) not in map(id, tensors) for tensor in symbols_of(node.outputs)):
+                calls.append((node.operation, _numbered((node.args, node.kwargs), tensors)))
+                tensors += symbols_of(node.outputs)
+        sources = [(_source(tensor), tensor.shape, tensor.dtype, tensor.name) for tensor in self.input_tensors]
+        return _traced_again, (sources, calls, _numbered((self.inputs, self.outputs), tensors))
+
     def __call__(self, values: list[Any]) -> Any:
         """Run the nodes on values (arrays or masked pairs), one for each input tensor."""
         known = {id(tensor): value for tensor, value in zip(self.input_tensors, values, strict=True)}
@@ -100,3 +112,33 @@ def _checked(structure: Any, argument: str) -> list[SymbolicTensor]:
     if not leaves:
         raise ArgumentError(f"A functional model needs {argument}, got {structure!r}.")
     return leaves
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Stands for a symbolic tensor: its number among those of a graph."""
+
+    number: int
+
+
+def _numbered(structure: Any, tensors: list[SymbolicTensor]) -> Any:
+    numbers = {id(tensor): _Place(number) for number, tensor in enumerate(tensors)}
+    return map_leaves(lambda leaf: numbers[id(leaf)] if isinstance(leaf, SymbolicTensor) else leaf, structure)
+
+
+def _source(tensor: SymbolicTensor) -> Any:
+    return None if tensor.node is None else tensor.node.operation
+
+
+def _traced_again(sources: list[Any], calls: list[Any], ends: Any) -> Graph:
+    tensors = []
+    for operation, shape, dtype, name in sources:
+        tensors.append(SymbolicTensor(shape, dtype, name=name))
+        operation.nodes.append(Node(operation, (), {}, tensors[-1]))
+
+    def filled(structure: Any) -> Any:
+        return map_leaves(lambda leaf: tensors[leaf.number] if isinstance(leaf, _Place) else leaf, structure)
+
+    for operation, structure in calls:
+        tensors += symbols_of(apply(operation, *filled(structure)))
+    return Graph(*filled(ends))

@@ -42,6 +42,10 @@ class SymbolicTensor(ArrayLike):
         self.name = name or f"tensor_{next(_numbers)}"
         self.node: Node | None = None
 
+    def __reduce__(self) -> Any:
+        """Apart from its graph, which copies and pickles trace again, a tensor is a shape with a name."""
+        return SymbolicTensor, (self.shape, self.dtype, None, self.name)
+
     @property
     def shape(self) -> Shape:
         """The shape as a person reads it: None where the size is not known."""
@@ -119,6 +123,9 @@ class Op:
         self.function = function
         self.name = getattr(function, "__name__", "op").strip("_")
         self.nodes: list[Node] = []
+
+    def __reduce__(self) -> Any:
+        return Op, (self.function,)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return self.function(*map_values(args), **map_values(kwargs))

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 from jax.core import Tracer
 
-from lamella.core.calls import present_call
+from lamella.core.calls import apart, inside_layer, present_call
 from lamella.core.masked import Masked, mask_of, value_of, with_mask
 from lamella.core.structure import flatten, leaves_of, unflatten
 from lamella.core.variable import Variable, discover, in_frame, places, pure, under_jit
@@ -31,6 +31,11 @@ def applies(layer: Layer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool
     return concrete and not in_frame() and compilable(layer) and not under_jit()
 
 
+def outermost() -> bool:
+    """Tell whether a layer that is called now is called by a person's code, and not by a layer or a pure call."""
+    return not (inside_layer() or in_frame() or under_jit())
+
+
 def _is_concrete(leaf: Any) -> bool:
     if isinstance(leaf, Masked):
         return _is_concrete(leaf.value) and _is_concrete(leaf.mask)
@@ -41,13 +46,21 @@ def _is_concrete(leaf: Any) -> bool:
 
 def compilable(layer: Layer) -> bool:
     """Tell whether a layer and all layers in it are lamella's own: their calls have no effects that compiling hides."""
-    known = layer._state.programs.get("compilable")
+    return _snapshot(layer).answer
+
+
+def forget_losses(layer: Layer) -> None:
+    """Take away what a layer and those in it added to the loss in an earlier call."""
+    _snapshot(layer).forget_losses()
+
+
+def _snapshot(layer: Layer) -> Snapshot:
+    known: Snapshot | None = layer._state.programs.get("compilable")
     if known is None or not known.fresh():
         layers = list(layer._flatten_layers())
         ours = all(type(inner).__module__.startswith("lamella.") for inner in layers)
-        plain = all(inner.activity_regularizer is None for inner in layers)
-        known = layer._state.programs["compilable"] = Snapshot(layers, ours and plain)
-    return known.answer
+        known = layer._state.programs["compilable"] = Snapshot(layers, ours)
+    return known
 
 
 class Snapshot:
@@ -55,7 +68,13 @@ class Snapshot:
 
     def __init__(self, layers: list[Layer], answer: bool) -> None:
         self.answer = answer
+        self._states = [layer._state for layer in layers]
         self._seen = [(vars(layer), tuple(vars(layer).values())) for layer in layers]
+
+    def forget_losses(self) -> None:
+        """Take away what the layers added to the loss in an earlier call."""
+        for state in self._states:
+            state.losses.clear()
 
     def fresh(self) -> bool:
         """Tell whether no attribute was assigned since."""
@@ -66,10 +85,12 @@ class Program:
     """A layer's call compiled for one structure of arguments, with the variables it reads and writes."""
 
     def __init__(self, layer: Layer, tree: Any, modes: dict[str, Any], values: list[Any], masks: list[Any]) -> None:
-        def run(values: list[Any], masks: list[Any]) -> tuple[list[Any], list[Any]]:
+        def run(values: list[Any], masks: list[Any]) -> tuple[list[Any], list[Any], list[Any]]:
             args, kwargs = unflatten(tree, list(map(with_mask, values, masks)))
-            leaves, self.structure = flatten(layer.run(args, {**kwargs, **modes}))
-            return [value_of(leaf) for leaf in leaves], [mask_of(leaf) for leaf in leaves]
+            with apart() as call:
+                leaves, self.structure = flatten(layer.run(args, {**kwargs, **modes}))
+            self.givers = call.givers
+            return [value_of(leaf) for leaf in leaves], [mask_of(leaf) for leaf in leaves], call.losses
 
         self.reads, self.writes = discover(run, values, masks)
         positions = places(self.writes, self.reads)
@@ -81,9 +102,11 @@ class Program:
         self.compiled = jax.jit(call)
 
     def __call__(self, values: list[Any], masks: list[Any]) -> Any:
-        (outputs, marks), new = self.compiled([variable._value for variable in self.reads], values, masks)
+        (outputs, marks, losses), new = self.compiled([variable._value for variable in self.reads], values, masks)
         for variable, value in zip(self.writes, new, strict=True):
             variable._value = value
+        for giver, loss in zip(self.givers, losses, strict=True):
+            giver.add_loss(loss)
         return unflatten(self.structure, list(map(with_mask, outputs, marks)))
 
 
@@ -99,6 +122,8 @@ def call(layer: Layer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         leaves, tree = flatten((args, {name: value for name, value in kwargs.items() if name not in modes}))
         values, masks = [value_of(leaf) for leaf in leaves], [mask_of(leaf) for leaf in leaves]
     programs = _fresh_programs(layer)
+    if not inside_layer():
+        programs["snapshot"].forget_losses()
     shapes = tuple((value.shape, value.dtype, mask is not None) for value, mask in zip(values, masks, strict=True))
     key = tree, shapes, tuple(modes.items())
     program = programs.get(key)
@@ -121,5 +146,11 @@ def _fresh_programs(layer: Layer) -> dict[Any, Any]:
 
 
 def pure_call(layer: Layer, variables: list[Variable]) -> Any:
-    """Return a layer's call as a pure function of the values of its variables."""
-    return pure(lambda *args, **kwargs: layer(*args, **kwargs), variables)
+    """Return a layer's call as a pure function of the values of its variables: (outputs, losses), new values."""
+
+    def run(*args: Any, **kwargs: Any) -> Any:
+        with apart():
+            out = layer(*args, **kwargs)
+            return out, layer.losses
+
+    return pure(run, variables)

@@ -9,7 +9,6 @@ import jax.numpy as jnp
 
 from lamella import kernels
 from lamella.core.axes import Shape
-from lamella.core.calls import Call
 from lamella.core.errors import ArgumentError, ShapeError
 from lamella.core.masked import with_mask
 from lamella.layers.activation import masked_softmax
@@ -99,7 +98,7 @@ class HeadsOfAttention(Layer):
         layer.build(shape)
         return layer
 
-    def _regularize_activity(self, outputs: Any, context: Call) -> None:
+    def _regularize_activity(self, outputs: Any) -> None:
         """The projections are penalized, as in Keras."""
 
     @property

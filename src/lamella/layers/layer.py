@@ -11,7 +11,7 @@ import jax
 
 from lamella.core import config
 from lamella.core.axes import describe, exact
-from lamella.core.calls import Call, entering
+from lamella.core.calls import entering
 from lamella.core.dtypes import DTypePolicy, DTypePolicyMap, get_policy, is_float
 from lamella.core.errors import ArgumentError, NotBuiltError, ReservedNameError, add_context
 from lamella.core.masked import value_of, with_mask
@@ -120,6 +120,8 @@ class Layer(HasWeights, config.Configurable):
             return eager.call(self, args, kwargs)
         if symbols_of((args, kwargs)):
             return apply(self, args, kwargs)
+        if eager.outermost():
+            eager.forget_losses(self)
         return self.run(args, kwargs)
 
     def run(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -139,7 +141,7 @@ class Layer(HasWeights, config.Configurable):
             with eager_call(), entering(self, training) as context, autocasting(self._autocast_dtype()):
                 context.begins(self, arguments)
                 outputs = self.call(*arguments.pop("*", ()), **self._accepted(arguments, signature))
-                self._regularize_activity(outputs, context)
+                self._regularize_activity(outputs)
             return self._with_masks(arguments, masks, outputs, signature)
         except Exception as error:
             explained = calling.explain(self, error, arguments)
@@ -201,12 +203,12 @@ class Layer(HasWeights, config.Configurable):
     def _autocast_dtype(self) -> str | None:
         return self.compute_dtype if self.autocast and is_float(self.compute_dtype) else None
 
-    def _regularize_activity(self, outputs: Any, context: Call) -> None:
+    def _regularize_activity(self, outputs: Any) -> None:
         if self.activity_regularizer is not None:
             for output in leaves_of(outputs):
                 array = value_of(output)
                 # Keras's convention: the penalty of a batch is divided by the number of samples.
-                context.leave(self.activity_regularizer(array) / array.shape[0])
+                self.add_loss(self.activity_regularizer(array) / (array.shape[0] if array.ndim else 1))
 
     # -- what is asked of a layer -------------------------------------------------------------------------------
 
@@ -378,11 +380,13 @@ class Layer(HasWeights, config.Configurable):
         """Keep the layer's large weights in whole numbers; for layers that can."""
         self._change_mode(resolve(mode, config).mode)
 
-    def stateless_call(self, trainable: Any, non_trainable: Any, *args: Any, **kwargs: Any) -> Any:
-        """Call with the values of the variables given; return (outputs, new non-trainable values)."""
+    def stateless_call(
+        self, trainable: Any, non_trainable: Any, *args: Any, return_losses: bool = False, **kwargs: Any
+    ) -> Any:
+        """Call with the values of the variables given; return (outputs, new non-trainable values), and the losses."""
         from_values = [*self.trainable_variables, *self.non_trainable_variables]
-        out, new = eager.pure_call(self, from_values)([*trainable, *non_trainable], *args, **kwargs)
-        return out, new[len(trainable) :]
+        (out, losses), new = eager.pure_call(self, from_values)([*trainable, *non_trainable], *args, **kwargs)
+        return (out, new[len(trainable) :], losses) if return_losses else (out, new[len(trainable) :])
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name!r}{'' if self.built else ', not built'}>"

@@ -11,7 +11,8 @@ from lamella.core.axes import as_shape
 from lamella.core.calls import present_call
 from lamella.core.errors import ArgumentError, NotBuiltError, ShapeError
 from lamella.core.seeds import SeedGenerator
-from lamella.core.variable import Variable, in_frame
+from lamella.core.structure import leaves_of
+from lamella.core.variable import Variable, in_frame, under_jit
 from lamella.layers import tree
 from lamella.layers.state import State, reserved
 from lamella.parts import constraints, initializers, regularizers
@@ -152,17 +153,24 @@ class HasWeights:
         return sum(weight.size for weight in self.weights)
 
     def add_loss(self, loss: Any) -> None:
-        """Add a scalar to the training loss, from inside `call`."""
+        """Add a scalar, or each of several, to the training loss, from inside `call`."""
         call = present_call()
-        if call is None or not in_frame():
-            self._state.losses = [loss]
-        if call is not None:
-            call.leave(loss, giver=self)
+        for scalar in leaves_of(loss):
+            if not in_frame() and not under_jit():
+                self._state.losses.append(scalar)
+            if call is not None:
+                call.leave(scalar, self)
 
     @reserved
     def losses(self) -> list[Any]:
-        """The scalars added by the last eager call, and the penalties of the weights."""
-        added = [loss for layer in self._flatten_layers() for loss in layer._state.losses]
+        """What layers added in the last eager call, or so far in the present one; then the penalties of weights."""
+        layers = list(self._flatten_layers())
+        call = present_call()
+        if not in_frame():
+            added = [loss for layer in layers for loss in layer._state.losses]
+        else:
+            pairs = [] if call is None else list(zip(call.givers, call.losses, strict=True))
+            added = [loss for layer in layers for giver, loss in pairs if giver is layer]
         return [*added, *self._penalties()]
 
     def _penalties(self) -> list[Any]:

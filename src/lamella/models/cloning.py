@@ -24,7 +24,7 @@ def clone_model(
     recursive: bool = False,
     **kwargs: Any,
 ) -> Model:
-    """Return a model of the same form with new layers and new weights.
+    """Return a model of the same form with new layers and new weights, compiled as the model is.
 
     `clone_function` makes a layer for each layer; `call_function(layer, *args, **kwargs)` calls it. With `recursive`,
     models inside are gone through too.
@@ -34,6 +34,21 @@ def clone_model(
     15
     """
 
+    twin = _twin(model, input_tensors, clone_function, call_function, recursive, kwargs)
+    compiled = model._trainer.compiled
+    if compiled is not None:
+        twin.compile(**compiled.arguments())
+    return twin
+
+
+def _twin(
+    model: Model,
+    input_tensors: Any,
+    clone_function: Callable[[Layer], Layer] | None,
+    call_function: Callable[..., Any] | None,
+    recursive: bool,
+    kwargs: dict[str, Any],
+) -> Model:
     def make(layer: Layer) -> Layer:
         if isinstance(layer, Model) and recursive:
             return clone_model(layer, None, clone_function, call_function, True)

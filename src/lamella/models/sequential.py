@@ -39,6 +39,13 @@ class Sequential(Model):
         for layer in layers or ():
             self.add(layer)
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_input": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._input = self._graph.inputs if self._graph is not None else None
+
     def add(self, layer: Any, rebuild: bool = True) -> None:
         """Put a layer (or an Input) on top."""
         if isinstance(layer, SymbolicTensor) and layer.node is not None:

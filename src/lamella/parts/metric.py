@@ -149,9 +149,11 @@ class DeclaredMetric(Metric):
 def per_sample(values: Any, weights: Any, reduce: Callable[..., Any], dtype: Any) -> tuple[Any, Any]:
     """Reduce values to one (weighted) number a sample, and the weights likewise; no weights are ones.
 
-    Weights of fewer axes go with the values' first ones: (batch,) beside (batch, time).
+    Weights of fewer axes go with the values' first ones: (batch,) beside (batch, time). What a mask that comes with the
+    values hides weighs nothing.
     """
-    values = as_array(values, dtype)
+    weights = apply_mask(weights, mask_of(values), dtype)
+    values = as_array(value_of(values), dtype)
     if weights is None:
         weights = jnp.ones_like(values)
     else:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lamella.batch.report import Report
+from lamella.core.config import Configurable
 from lamella.core.errors import ArgumentError
-from lamella.core.structure import flatten, leaves_of
+from lamella.core.structure import flatten, leaves_of, map_leaves
 from lamella.parts import losses, optimizers
 from lamella.parts import metrics as metric_parts
 from lamella.training import planning
@@ -70,6 +71,23 @@ class Compiled:
         self._prepared: set[Any] = set()
         check_names(loss, metrics)
         check_numbers(loss_weights)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_steps": None, "_seen": None, "_prepared": set()}
+
+    def arguments(self) -> dict[str, Any]:
+        """Return the arguments of `compile` for a twin of the model: what has a state is made anew from its config."""
+        loss, loss_weights, metrics, weighted_metrics = map_leaves(_anew, self._given)
+        return {
+            "optimizer": _anew(self.optimizer),
+            "loss": loss,
+            "loss_weights": loss_weights,
+            "metrics": metrics,
+            "weighted_metrics": weighted_metrics,
+            "steps_per_execution": self.steps_per_execution,
+            "micro_batch": self.micro_batch,
+            "per_sample_clipnorm": self.per_sample_clipnorm,
+        }
 
     @property
     def steps(self) -> Steps:
@@ -164,3 +182,7 @@ def check_numbers(loss_weights: Any) -> None:
 
 def _unique(names: list[str]) -> list[str]:
     return [name if names.index(name) == i else f"{name}_{names[:i].count(name)}" for i, name in enumerate(names)]
+
+
+def _anew(thing: Any) -> Any:
+    return type(thing).from_config(thing.get_config()) if isinstance(thing, Configurable) else thing

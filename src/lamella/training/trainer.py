@@ -29,8 +29,8 @@ class TrainerState:
         self.predictor: Compiled | None = None
         self.history: History | None = None
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> TrainerState:
-        return TrainerState()
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "predictor": None}
 
 
 def _kept(name: str) -> Any:

@@ -94,10 +94,10 @@ class Optimizer(Configurable):
         self.built = False
         self._variables: list[Variable] = []
         self._trained: list[Variable] = []
-        self._kept: dict[int, dict[str, Variable]] = {}
-        self._averages: dict[int, Variable] = {}
-        self._sums: dict[int, Variable] = {}
-        self._undecayed: set[int] = set()
+        self._kept: dict[Variable, dict[str, Variable]] = {}
+        self._averages: dict[Variable, Variable] = {}
+        self._sums: dict[Variable, Variable] = {}
+        self._undecayed: set[Variable] = set()
         self._undecayed_names: str | None = None
         self._iterations = self.add_variable((), dtype="int32", name="iteration")
         self._schedule = learning_rate if callable(learning_rate) else None
@@ -131,7 +131,7 @@ class Optimizer(Configurable):
 
     def update_step(self, gradient: Any, variable: Variable, learning_rate: Any) -> None:
         """Give a variable, and what is kept for it, new values."""
-        slots = self._kept.get(id(variable), {})
+        slots = self._kept.get(variable, {})
         rows = gradient if isinstance(gradient, kernels.Rows) else None
         now = {name: _taken(slot, rows) for name, slot in slots.items()}
         g = gradient if rows is None else rows.sums
@@ -175,9 +175,9 @@ class Optimizer(Configurable):
 
     def build(self, variables: Sequence[Variable]) -> None:
         """Make what is kept for the variables to train; those that are known keep theirs."""
-        new = [variable for variable in variables if id(variable) not in self._kept]
+        new = [variable for variable in variables if variable not in self._kept]
         self._trained += new
-        self._kept.update({id(variable): {} for variable in new})
+        self._kept.update({variable: {} for variable in new})
         self._averages.update(self._beside(new, "average" if self.use_ema else None))
         rounds = self.gradient_accumulation_steps
         self._sums.update(self._beside(new, "gradient_accumulator" if rounds else None))
@@ -185,26 +185,26 @@ class Optimizer(Configurable):
             for variable, slot in ((variable, slot) for variable in new for slot in group):
                 value = self.first(slot, variable)
                 if value is not None:
-                    self._kept[id(variable)][slot] = self._track(value, self.slot_name(slot, variable))
+                    self._kept[variable][slot] = self._track(value, self.slot_name(slot, variable))
         self.built = True
 
     def ensure_built(self, variables: Sequence[Variable]) -> None:
         """Build for variables that are not known yet."""
-        if any(id(variable) not in self._kept for variable in variables):
+        if any(variable not in self._kept for variable in variables):
             self.build(variables)
-        unknown = [variable.path for variable in variables if id(variable) not in self._kept]
+        unknown = [variable.path for variable in variables if variable not in self._kept]
         if unknown:
             raise ArgumentError(
                 f"{type(self).__name__} was built for other variables; it does not know {', '.join(unknown)}.",
                 mend="a new optimizer for a new set of variables",
             )
 
-    def _beside(self, variables: Sequence[Variable], name: str | None) -> dict[int, Variable]:
-        """Return a variable of zeros beside each variable, by its id."""
+    def _beside(self, variables: Sequence[Variable], name: str | None) -> dict[Variable, Variable]:
+        """Return a variable of zeros beside each variable."""
         if name is None:
             return {}
         made = self.add_optimizer_variables(variables, name)
-        return {id(variable): twin for variable, twin in zip(variables, made, strict=True)}
+        return dict(zip(variables, made, strict=True))
 
     def add_variable(
         self, shape: Sequence[int], initializer: Any = "zeros", dtype: Any = None, name: str = "variable"
@@ -324,7 +324,7 @@ class Optimizer(Configurable):
     def _gather(self, grads: list[Any], variables: list[Variable]) -> None:
         """Add up the gradients; advance by their mean at the end of a round."""
         rounds = self.gradient_accumulation_steps or 1
-        sums = [self._sums[id(variable)] for variable in variables]
+        sums = [self._sums[variable] for variable in variables]
 
         def advance() -> None:
             self._advance([(g + total.value) / rounds for g, total in zip(grads, sums, strict=True)], variables)
@@ -343,7 +343,7 @@ class Optimizer(Configurable):
         now = jnp.asarray(self.iterations)
         momentum = jnp.where(now != 0, self.ema_momentum, 0.0)
         for variable in variables:
-            average = self._averages[id(variable)]
+            average = self._averages[variable]
             average.assign(momentum * average.value + (1 - momentum) * variable.value)
             if often:
                 variable.assign(jnp.where((now + 1) % often == 0, average.value, variable.value))
@@ -359,11 +359,11 @@ class Optimizer(Configurable):
         """Return the weight decay of a variable."""
         names = self._undecayed_names
         named = names is not None and re.search(names, variable.name)
-        return None if named or id(variable) in self._undecayed else self.weight_decay
+        return None if named or variable in self._undecayed else self.weight_decay
 
     def exclude_from_weight_decay(self, var_list: Sequence[Any] | None = None, var_names: Any = None) -> None:
         """Leave variables, or those whose names match one of some patterns, out of the weight decay."""
-        self._undecayed = {id(variable) for variable in var_list or ()}
+        self._undecayed = set(var_list or ())
         self._undecayed_names = "|".join(var_names) if var_names else None
 
     def scale_loss(self, loss: Any) -> Any:
@@ -375,12 +375,12 @@ class Optimizer(Configurable):
         if self.use_ema:
             for variable in var_list:
                 # In memory of its own: a step donates that of every variable.
-                variable.assign(jnp.array(self._averages[id(variable)].value, copy=True))
+                variable.assign(jnp.array(self._averages[variable].value, copy=True))
 
     @property
     def averages(self) -> list[tuple[Variable, Variable]]:
         """The trained variables with their moving averages."""
-        return [(variable, self._averages[id(variable)]) for variable in self._trained if self.use_ema]
+        return [(variable, self._averages[variable]) for variable in self._trained if self.use_ema]
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments, with the learning rate as it is now."""

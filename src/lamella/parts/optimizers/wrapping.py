@@ -154,7 +154,7 @@ class MultiOptimizer(Optimizer):
 
     def __init__(self, optimizer_map: Any, loss_scale_factor: float | None = None, name: str | None = None) -> None:
         self.optimizers: list[Optimizer] = []
-        self._owners: dict[int, Optimizer] = {}
+        self._owners: dict[Variable, Optimizer] = {}
         super().__init__(0.0, loss_scale_factor=loss_scale_factor, name=name)
         self._map = optimizer_map
         if isinstance(optimizer_map, OptimizerMap):
@@ -170,8 +170,8 @@ class MultiOptimizer(Optimizer):
     def build(self, variables: Sequence[Variable]) -> None:
         """Find the optimizer of each variable, and let it make what it keeps."""
         for variable in variables:
-            if id(variable) not in self._owners:
-                self._owners[id(variable)] = inner = self._map(variable)
+            if variable not in self._owners:
+                self._owners[variable] = inner = self._map(variable)
                 self._take(inner)
         for inner, places in self._shares(variables):
             inner.ensure_built([variables[place] for place in places])
@@ -179,7 +179,7 @@ class MultiOptimizer(Optimizer):
 
     def _shares(self, variables: Sequence[Variable]) -> list[tuple[Optimizer, list[int]]]:
         """Return the optimizers with the places of their variables."""
-        owners = [self._owners[id(variable)] for variable in variables]
+        owners = [self._owners[variable] for variable in variables]
         shares = [(inner, [i for i, owner in enumerate(owners) if owner is inner]) for inner in self.optimizers]
         return [(inner, places) for inner, places in shares if places]
 
