@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any
 
 import jax
@@ -86,7 +87,11 @@ def test_masks_of_embeddings_go_through(layer: str, arguments: dict[str, Any]) -
     ours.set_weights(theirs.get_weights())
     ids = [DRAW.integers(0, 3, shape) for shape in ((4, 7), (4, 5))]
     ids[0][:, 0] = ids[1][:, 0] = 3
-    assert_close(ours.predict(ids, verbose=0), theirs.predict(ids, verbose=0))
+    # Keras's GroupQueryAttention says that its projections lose a mask which it has taken before: a false alarm.
+    alarm = pytest.warns(UserWarning, match="destroy the mask") if "Group" in layer else nullcontext()
+    with alarm:
+        wanted = theirs.predict(ids, verbose=0)
+    assert_close(ours.predict(ids, verbose=0), wanted)
 
 
 def test_only_the_query_mask_goes_on() -> None:
