@@ -248,3 +248,18 @@ def test_layers_as_plain_data() -> None:
     assert lamella.layers.deserialize(keras.layers.serialize(keras.layers.Dense(3, name="first"))).units == 3
     with pytest.raises(ArgumentError, match="describes SGD, which is no layer"):
         lamella.layers.deserialize(lamella.utils.serialize_keras_object(lamella.optimizers.SGD()))
+
+
+def test_a_quiet_sound_beside_a_loud_one() -> None:
+    arguments = {"fft_length": 64, "sequence_stride": 30, "num_mel_bins": 6, "sampling_rate": 8000, "top_db": 10.0}
+    ours, theirs = (library.layers.MelSpectrogram(**arguments) for library in (lamella, keras))
+    sounds = DRAW.normal(size=(3, 400)).astype("float32") * np.array([[1], [1e-3], [30]], "float32")
+    together = np.asarray(ours(sounds))
+    for shown, sound in zip(together, sounds, strict=True):
+        assert_close(shown, theirs(sound))
+        assert_close(shown, ours(sound))
+    # The loudest sound of the batch decides in Keras what is seen of the others.
+    assert np.ptp(np.asarray(theirs(sounds))[1]) == 0 < np.ptp(together[1])
+    assert ours(lamella.Input((None,))).shape == (None, 6, None)
+    with pytest.raises(ArgumentError, match="fft_length must be at least sequence_length=50, got 20"):
+        lamella.layers.MelSpectrogram(fft_length=20, sequence_length=50)

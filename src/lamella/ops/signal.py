@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from lamella.core.axes import is_symbolic
 from lamella.core.errors import ArgumentError
 from lamella.ops.dispatch import array, op
 
@@ -80,6 +81,15 @@ def _window(window: Any, length: int, fft_length: int, dtype: Any) -> Any:
     return jnp.pad(values, (before, fft_length - length - before))
 
 
+def _mirrored(x: Any, size: int) -> Any:
+    """Continue the last axis on both sides, by as much as `size`, as in a mirror."""
+    if is_symbolic(x.shape[-1]):  # jnp.pad wants to know that there is enough to be mirrored
+        last = x.shape[-1] - 1
+        places = jnp.abs(jnp.arange(x.shape[-1] + 2 * size) - size)
+        return jnp.take(x, last - jnp.abs(last - places), axis=-1)
+    return jnp.pad(x, [(0, 0)] * (x.ndim - 1) + [(size, size)], mode="reflect")
+
+
 @op
 def stft(
     x: Any,
@@ -92,8 +102,7 @@ def stft(
     """(..., time) -> a pair of (..., frames, fft_length // 2 + 1): the transform of windows along it."""
     x = array(x)
     if center:
-        borders = [(0, 0)] * (x.ndim - 1) + [(fft_length // 2, fft_length // 2)]
-        x = jnp.pad(x, borders, mode="reflect")
+        x = _mirrored(x, fft_length // 2)
     frames = extract_sequences(x, fft_length, sequence_stride)
     return rfft(frames * _window(window, sequence_length, fft_length, x.dtype), fft_length)
 
