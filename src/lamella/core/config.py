@@ -50,6 +50,7 @@ class Configurable:
 
     keras_module: ClassVar[str] = ""
     arguments_first: ClassVar[tuple[str, ...]] = ()
+    arguments_last: ClassVar[tuple[str, ...]] = ()
     _fields: ClassVar[tuple[Field, ...] | None] = None
     _captured: tuple[tuple[Any, ...], dict[str, Any]]
 
@@ -124,7 +125,7 @@ def generic_init(method: Callable[..., None]) -> Callable[..., None]:
 
 
 def fields_of(cls: type) -> tuple[Field, ...]:
-    """Return the declared fields of a class: its `arguments_first`, then base classes' first."""
+    """Return the declared fields of a class, its bases' first; `arguments_first` and `arguments_last` have the word."""
     if cls.__dict__.get("_fields") is None:
         hints = _hints(cls)
         fields: dict[str, Field] = {}
@@ -147,7 +148,9 @@ def _declared(cls: type) -> dict[str, Any]:
     """Return the names and defaults of the declared fields, in the order of positional arguments."""
     found = dict(_annotated(cls))
     first: tuple[str, ...] = cls.arguments_first  # type: ignore[attr-defined]
-    return {name: found[name] for name in (*first, *(name for name in found if name not in first))}
+    last = [name for name in cls.arguments_last if name in found]  # type: ignore[attr-defined]
+    between = (name for name in found if name not in (*first, *last))
+    return {name: found[name] for name in (*first, *between, *last)}
 
 
 def _annotated(cls: type) -> Iterator[tuple[str, Any]]:

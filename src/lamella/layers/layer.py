@@ -84,14 +84,14 @@ class Layer(HasWeights, config.Configurable):
         trainable: bool = True,
         dtype: Any = None,
         autocast: bool = True,
-        activity_regularizer: Any = None,
         **kwargs: Any,
     ) -> None:
         self._state.name = name or automatic_name(type(self).__name__)
         self._trainable = trainable
         self._dtype_policy = get_policy(dtype)
         self.autocast = autocast
-        self.activity_regularizer = regularizers.get(activity_regularizer)
+        if all(field.name != "activity_regularizer" for field in config.fields_of(type(self))):
+            self.activity_regularizer = regularizers.get(kwargs.pop("activity_regularizer", None))
         self._state.input_shapes = first_shape(type(self), kwargs)
         self._set_fields(args, kwargs)
 

@@ -138,7 +138,7 @@ class MelSpectrogram(Layer):
 
     fft_length: int = 2048
     sequence_stride: int = 512
-    sequence_length: int | None = None
+    sequence_length: Any = None
     window: Any = "hann"
     sampling_rate: float = 16000
     num_mel_bins: int = 128
