@@ -122,13 +122,20 @@ def test_first_values_are_keras_s(case: Case) -> None:
         np.testing.assert_array_equal(a, b)
 
 
-def test_paths_of_weights() -> None:
+@pytest.mark.parametrize("case", HEADS[::2], ids=str)
+def test_names_and_paths_of_weights(case: Case) -> None:
     paths = []
     for library in (lamella, keras):
-        layer = library.layers.MultiHeadAttention(**MANY, use_gate=True, name="attend")
+        library.utils.clear_session()
+        layer = case.make(library)
         layer(*(np.ones(shape, "float32") for shape in SHAPES))
-        paths.append([weight.path for weight in layer.weights])
+        paths.append([layer.name, *(weight.path for weight in layer.weights)])
     assert paths[0] == paths[1]
+    ours, theirs = case.make(lamella), case.make(keras)
+    twins = lamella.layers.deserialize(keras.layers.serialize(theirs)), keras.layers.deserialize(
+        lamella.layers.serialize(ours)
+    )
+    assert [type(twin) for twin in twins] == [type(ours), type(theirs)]
 
 
 def test_reversible_embedding_backward() -> None:

@@ -51,6 +51,7 @@ class Configurable:
     keras_module: ClassVar[str] = ""
     arguments_first: ClassVar[tuple[str, ...]] = ()
     arguments_last: ClassVar[tuple[str, ...]] = ()
+    config_name: ClassVar[str] = ""
     _fields: ClassVar[tuple[Field, ...] | None] = None
     _captured: tuple[tuple[Any, ...], dict[str, Any]]
 
@@ -58,7 +59,7 @@ class Configurable:
         super().__init_subclass__(**kwargs)
         cls._fields = None
         if cls.__module__.startswith("lamella.") and not cls.__name__.startswith("_"):
-            _known[cls.keras_module, cls.__name__] = cls
+            _known[cls.keras_module, _config_name(cls)] = cls
         cls.__signature__ = _signature(cls)  # type: ignore[attr-defined]
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
@@ -274,13 +275,18 @@ def serialize(obj: Any) -> Any:
     raise ArgumentError(f"{obj!r} of type {type(obj).__name__} cannot be written into a config.")
 
 
+def _config_name(cls: type) -> str:
+    """Return the name of a class in configs: its own, unless the class itself says another."""
+    return str(cls.__dict__.get("config_name") or cls.__name__)
+
+
 def _object_config(value: Any) -> dict[str, Any]:
     cls = type(value)
     ours = cls.__module__.startswith("lamella.")
     registered = get_registered_name(cls)
     return {
         "module": (getattr(cls, "keras_module", "") or "keras") if ours else None,
-        "class_name": cls.__name__,
+        "class_name": _config_name(cls),
         "config": value.get_config(),
         "registered_name": None if ours else registered,
     }
