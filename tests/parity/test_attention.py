@@ -132,8 +132,9 @@ def test_names_and_paths_of_weights(case: Case) -> None:
         paths.append([layer.name, *(weight.path for weight in layer.weights)])
     assert paths[0] == paths[1]
     ours, theirs = case.make(lamella), case.make(keras)
-    twins = lamella.layers.deserialize(keras.layers.serialize(theirs)), keras.layers.deserialize(
-        lamella.layers.serialize(ours)
+    twins = (
+        lamella.layers.deserialize(keras.layers.serialize(theirs)),
+        keras.layers.deserialize(lamella.layers.serialize(ours)),
     )
     assert [type(twin) for twin in twins] == [type(ours), type(theirs)]
 

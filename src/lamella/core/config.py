@@ -268,9 +268,9 @@ def serialize(obj: Any) -> Any:
     if isinstance(obj, np.ndarray) or hasattr(obj, "__jax_array__") or type(obj).__name__ == "ArrayImpl":
         array = np.asarray(obj)
         return {"class_name": "__numpy__", "config": {"value": array.tolist(), "dtype": array.dtype.name}}
-    if isinstance(obj, Configurable | DTypePolicy | SeedGenerator):
+    if isinstance(obj, Configurable | DTypePolicy | SeedGenerator) or hasattr(type(obj), "get_config"):
         return _object_config(obj)
-    if callable(obj):
+    if hasattr(obj, "__name__"):
         return _function_config(obj)
     raise ArgumentError(f"{obj!r} of type {type(obj).__name__} cannot be written into a config.")
 
@@ -293,7 +293,7 @@ def _object_config(value: Any) -> dict[str, Any]:
 
 
 def _function_config(value: Any) -> Any:
-    name = getattr(value, "__name__", type(value).__name__)
+    name = value.__name__
     registered = any(known is value for known in _registered.values())
     if value.__module__.startswith("lamella.") and "<" not in name and not registered:
         return name
@@ -301,7 +301,7 @@ def _function_config(value: Any) -> Any:
         "module": "builtins",
         "class_name": "function",
         "config": name,
-        "registered_name": get_registered_name(value) if hasattr(value, "__name__") else name,
+        "registered_name": get_registered_name(value),
     }
 
 
