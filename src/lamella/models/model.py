@@ -140,6 +140,12 @@ class Model(Trainer, Layer):
             )
         return self._graph
 
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Any:
+        """Make a model from `get_config`'s answer, also from that of a functional model."""
+        functional = cls is Model and "input_layers" in config
+        return Functional.from_config(config) if functional else super().from_config(config)
+
     def to_json(self, **kwargs: Any) -> str:
         """Return the model's config as JSON; `kwargs` are those of `json.dumps`."""
         return json.dumps(serialize(self), **kwargs)
