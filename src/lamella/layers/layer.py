@@ -23,6 +23,7 @@ from lamella.core.naming import automatic_name
 from lamella.core.sample import unbatched
 from lamella.core.structure import flatten, leaves_of, map_leaves, unflatten
 from lamella.core.variable import abstract_values, autocasting, eager_call
+from lamella.graph.operation import Operation
 from lamella.graph.tensor import SymbolicTensor, apply, symbols_of
 from lamella.graph.trace import Spec, trace
 from lamella.layers import calling, eager, tree
@@ -33,7 +34,7 @@ from lamella.layers.weights import HasWeights
 from lamella.parts import regularizers
 
 
-class Layer(HasWeights, config.Configurable):
+class Layer(HasWeights, Operation):
     """The base of all layers: arrays with a batch axis in, arrays with the same batch axis out.
 
     Write `call(self, inputs)`, and `build(self, input_shape)` if there are weights. Shapes, configs, names and the
