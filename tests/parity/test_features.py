@@ -261,6 +261,7 @@ def test_flax_layer() -> None:
     assert float(layer.non_trainable_weights[0].value) == 2
     given = {"params": {"kernel": kernel}, "count": {"calls": np.zeros(())}}
     assert_close(lamella.layers.FlaxLayer(Module(), "halved", given)(X), out / 2)
+    assert lamella.batch.check(layer, (4, 3)).independent
     twin = lamella.layers.FlaxLayer.from_config(lamella.layers.FlaxLayer(Module(5), "halved").get_config())
     assert twin(X).shape == (12, 4, 5)
     with pytest.raises(ArgumentError, match=r"FlaxLayer takes a flax\.linen\.Module, got object"):
