@@ -98,7 +98,8 @@ class STFTSpectrogram(Layer):
 
     def _shown(self, signals: Any) -> Any:
         """(batch, channels, steps) -> (batch, channels, frames, bins), as the mode wants it."""
-        parts = [self._transformed(signals, side) for side in ("real", "imag") if hasattr(self, f"{side}_kernel")]
+        kernels_of = [vars(self).get(f"{side}_kernel") for side in ("real", "imag")]
+        parts = self._transformed(signals, [kernel.value for kernel in kernels_of if kernel is not None])
         if self.mode == "angle":
             return jnp.arctan2(parts[1], parts[0])
         if self.mode in ("real", "imag", "stft"):
@@ -110,17 +111,18 @@ class STFTSpectrogram(Layer):
         size = jnp.sqrt(jnp.maximum(power, epsilon()))
         return size if self.mode == "magnitude" else jnp.log(jnp.maximum(size, epsilon()))
 
-    def _transformed(self, signals: Any, side: str) -> Any:
+    def _transformed(self, signals: Any, parts: list[Any]) -> list[Any]:
+        """Convolve with all kernels at once; (batch, channels, frames, bins) for each."""
         batch, channels, steps = signals.shape
         out = kernels.convolve(
             signals.reshape(batch * channels, steps, 1),
-            getattr(self, f"{side}_kernel").value,
+            jnp.concatenate(parts, -1),
             strides=(self.frame_step or self.frame_length // 2,),
             padding=self.padding,
             data_format="channels_last",
             dilation_rate=(1,),
         )
-        return out.reshape(batch, channels, *out.shape[1:])
+        return jnp.split(out.reshape(batch, channels, *out.shape[1:]), len(parts), -1)
 
 
 class MelSpectrogram(Layer):

@@ -5,10 +5,12 @@ Complex numbers are pairs (real part, imaginary part), as in Keras.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from lamella.core.axes import is_symbolic
 from lamella.core.errors import ArgumentError
@@ -61,8 +63,9 @@ def extract_sequences(x: Any, sequence_length: int, sequence_stride: int) -> Any
     """(..., time) -> (..., frames, sequence_length): windows that start every `sequence_stride` steps."""
     x = array(x)
     frames = (x.shape[-1] - sequence_length) // sequence_stride + 1
-    starts = jnp.arange(frames)[:, None] * sequence_stride
-    return jnp.take(x, starts + jnp.arange(sequence_length), axis=-1)
+    # Whole windows are copied, not single elements.
+    cut = partial(jax.lax.dynamic_slice_in_dim, x, slice_size=sequence_length, axis=-1)
+    return jax.vmap(cut, out_axes=-2)(jnp.arange(frames) * sequence_stride)
 
 
 def _window(window: Any, length: int, fft_length: int, dtype: Any) -> Any:
@@ -72,9 +75,10 @@ def _window(window: Any, length: int, fft_length: int, dtype: Any) -> Any:
     elif isinstance(window, str):
         if window not in ("hann", "hamming"):
             raise ArgumentError(f"window must be 'hann', 'hamming', an array or None, got {window!r}.")
-        # A periodic window: the symmetric one of one more point, without its last.
-        make = jnp.hanning if window == "hann" else jnp.hamming
-        values = make(length + 1)[:-1].astype(dtype)
+        # A periodic window: the symmetric one of one more point, without its last. It is made on the host: in a
+        # compiled program its cosines would be taken anew for every frame.
+        make = np.hanning if window == "hann" else np.hamming
+        values = jnp.asarray(make(length + 1)[:-1], dtype)
     else:
         values = array(window).astype(dtype)
     before = (fft_length - length) // 2
