@@ -16,12 +16,14 @@ import jax.numpy as jnp
 from jax import lax
 
 from lamella.kernels import winograd
+from lamella.kernels.convolution_plain import plain, plain_kernel_gradient
 from lamella.kernels.windows import Windows, padded, patches, spread, taken
 
 # Pieces of a batch keep what is laid out small: bytes aimed at, and the most pieces worth compiling. Only where whole
 # windows are laid out is it faster too.
 PIECE_BYTES, WINDOWS_PIECE_BYTES, MOST_PIECES = 64 << 20, 8 << 20, 4
-# One shifted product for each place of a window; with more of them the compiler takes long and gains nothing.
+# One shifted product for each place of a window, or place along an axis; with more of them the compiler takes long and
+# gains nothing.
 MOST_SHIFTS = 32
 # Long sums of products are taken in two halves from this length on.
 FEWEST_HALVED = 8192
@@ -32,6 +34,8 @@ MOST_FOLDED = 16
 def forward(x: Any, kernel: Any, windows: Windows) -> Any:
     """Convolve: (batch, *sizes, channels), (*taps, channels / groups, filters) -> (batch, *outputs, filters)."""
     channels, filters = x.shape[-1], kernel.shape[-1]
+    if max(windows.taps) > MOST_SHIFTS:
+        return plain(x, kernel, windows)
     if windows.groups == channels and windows.count <= MOST_SHIFTS:
         return _one_channel_each(x, kernel, windows)
     if windows.groups > 1:
@@ -127,6 +131,8 @@ def _interleaved(parts: list[Any], strides: tuple[int, ...]) -> Any:
 def kernel_gradient(x: Any, dy: Any, windows: Windows) -> Any:
     """The gradient by the kernel: (batch, *sizes, channels), (batch, *outputs, filters) -> (*taps, ..., filters)."""
     channels, filters = x.shape[-1], dy.shape[-1]
+    if max(windows.taps) > MOST_SHIFTS:
+        return plain_kernel_gradient(x, dy, windows)
     shape = (*windows.taps, channels // windows.groups, filters)
     if 1 < windows.groups == channels:
         return _columns_summed(x, dy, windows).reshape(shape)

@@ -5,16 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 from jax import lax
 
 Pads = tuple[tuple[Any, Any], ...]
-# One slice for each place in a window; with more of them the compiler takes long.
-MOST_SLICES = 32
 
 
 @dataclass(frozen=True)
@@ -82,19 +78,9 @@ def spread(x: Any, axis: int, taps: int, stride: int, dilation: int, count: int)
     """
     if taps == 1:
         return taken(x, axis, 0, count, stride)
-    if taps > MOST_SLICES:
-        joined = _copied(x, axis % x.ndim, taps, stride, dilation, count)
-    else:
-        parts = [jnp.expand_dims(taken(x, axis, tap * dilation, count, stride), -2) for tap in range(taps)]
-        joined = jnp.concatenate(parts, -2)
+    parts = [jnp.expand_dims(taken(x, axis, tap * dilation, count, stride), -2) for tap in range(taps)]
+    joined = jnp.concatenate(parts, -2)
     return joined.reshape(*joined.shape[:-2], taps * x.shape[-1])
-
-
-def _copied(x: Any, axis: int, taps: int, stride: int, dilation: int, count: int) -> Any:
-    """What each window along one axis sees, copied window by window: -> (..., count, ..., taps, c)."""
-    cut = partial(lax.dynamic_slice_in_dim, x, slice_size=(taps - 1) * dilation + 1, axis=axis)
-    windows = jax.vmap(cut, out_axes=axis)(jnp.arange(count) * stride)
-    return jnp.moveaxis(taken(windows, axis + 1, 0, taps, dilation), axis + 1, -2)
 
 
 def patches(x: Any, windows: Windows) -> Any:
