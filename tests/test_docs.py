@@ -125,6 +125,15 @@ def test_the_readme_lists_what_there_is() -> None:
         assert [name for name in names if not hasattr(room, name)] == [], f"{place} has no such name"
 
 
+def test_every_layer_is_on_the_map_and_no_other() -> None:
+    text = (ROOT / "docs" / "families.md").read_text(encoding="utf-8")
+    table = text.split("## Every layer", 1)[1].split("\n## ", 1)[0].rsplit("|", 1)[0]
+    here = {name for name in lamella.layers.__all__ if not name.endswith("Warning")}
+    classes = {name for name in here if isinstance(getattr(lamella.layers, name), type)}
+    aliases = {name for name in classes if getattr(lamella.layers, name).__name__ != name} - {"GroupQueryAttention"}
+    assert set(re.findall(r"`(\w+)`", table)) == here - aliases
+
+
 FALSE = {
     "an output that differs": "```python\nprint(1)\n```\n```text\n2\n```\n",
     "an error that differs": "```python\nint('a')\n```\n\n```text\nValueError: no\n```\n",

@@ -32,12 +32,13 @@ from lamella.core.naming import forget_names as clear_session
 from lamella.core.seeds import SeedGenerator
 from lamella.core.startup import device, prepare_process
 from lamella.core.variable import StatelessScope, Variable, jit
+from lamella.graph.operation import Operation
 from lamella.graph.tensor import SymbolicTensor
 from lamella.initializers import Initializer
 from lamella.layers import Input, InputSpec, Layer
 from lamella.losses import Loss
 from lamella.metrics import Metric
-from lamella.models import Functional, Model, Sequential
+from lamella.models import Function, Functional, Model, Sequential
 from lamella.ops.lift import remat
 from lamella.optimizers import Optimizer
 from lamella.quantizers import Quantizer
@@ -59,6 +60,7 @@ def version() -> str:
 __all__ = [
     "DTypePolicy",
     "FloatDTypePolicy",
+    "Function",
     "Functional",
     "Initializer",
     "Input",
@@ -68,6 +70,7 @@ __all__ = [
     "Loss",
     "Metric",
     "Model",
+    "Operation",
     "Optimizer",
     "Quantizer",
     "Regularizer",

@@ -273,8 +273,15 @@ class TestLayers:
     def test_cells_and_loops_around_them(self) -> None:
         assert check(layers.RNN(layers.LSTMCell(3)), (10, 4), mask=True).independent
         assert check(layers.LSTMCell(3), (4,), [(3,), (3,)]).independent
+        assert check(layers.GRUCell(3), (4,), [(3,)]).independent
+        assert check(layers.RNN([layers.SimpleRNNCell(3), layers.GRUCell(2)]), (10, 4), mask=True).independent
         assert check(layers.Lambda(lambda x: x[..., ::-1]), (4,)).independent
         assert check(layers.Lambda(lambda x: x[::-1]), (4,)).verdict == "mixes"
+
+    def test_pipelines(self) -> None:
+        assert check(layers.Pipeline([layers.Dropout(0.5), layers.Flatten()]), (10, 4), training=True).independent
+        (place,) = check(layers.Pipeline([layers.Dense(3), Leaky(name="leaky")], name="pipe"), (4,)).places
+        assert place.layer == "pipe/leaky"
 
     def test_a_batch_size_fixed_by_the_input(self) -> None:
         inputs = Input((10, 4), batch_size=3)

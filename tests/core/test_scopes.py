@@ -171,3 +171,15 @@ def test_custom_objects() -> None:
         assert saving.get_registered_object("a", {"a": 1}) == 3
     assert saving.get_custom_objects().pop("mine>thing") is Thing
     assert saving.get_registered_object("mine>thing") is None
+
+
+def test_flash_attention_is_kept_as_in_keras() -> None:
+    answers = []
+    for library in (lamella, keras):
+        switches = library.config
+        found = [switches.is_flash_attention_enabled()]
+        switches.disable_flash_attention()
+        found.append(switches.is_flash_attention_enabled())
+        switches.enable_flash_attention()
+        answers.append([*found, switches.is_flash_attention_enabled()])
+    assert answers == [[None, False, None]] * 2

@@ -35,6 +35,9 @@ CASES = {
     "depthwise": ((8, 9), 6, (3, 3), 6, 1, "same", 1, 6),
     "depthwise, two filters a channel": ((8, 9), 6, (3, 3), 12, 2, "same", 1, 6),
     "groups": ((8, 9), 6, (3, 3), 9, 2, "valid", 1, 3),
+    "many places": ((90,), 2, (40,), 3, 5, "same", 1, 1),
+    "large strides": ((9, 17), 4, (3, 9), 5, 7, "same", 1, 1),
+    "large strides, groups": ((20, 13), 6, (8, 3), 9, 6, "valid", 1, 3),
     "3d": ((4, 5, 6), 9, (3, 2, 3), 5, 1, "same", 1, 1),
     "3d strided": ((4, 5, 6), 9, (3, 2, 3), 5, 2, "same", 1, 1),
 }

@@ -13,6 +13,7 @@ import pytest
 
 import lamella
 from lamella import Input, Model, Sequential, layers, ops
+from lamella.errors import NotBuiltError, ShapeError
 
 X = np.random.default_rng(0).normal(size=(12, 6)).astype("float32")
 
@@ -231,3 +232,40 @@ def test_calls_inside_jit() -> None:
     trainable, rest = ([v.value for v in vs] for vs in (model.trainable_variables, model.non_trainable_variables))
     outputs, _ = jax.jit(model.stateless_call)(trainable, rest, jnp.asarray(X))
     np.testing.assert_allclose(outputs, model(X), rtol=1e-6)
+
+
+class TestFunction:
+    def test_steps_without_weights(self) -> None:
+        results = []
+        for library in (lamella, keras):
+
+            class Scale(library.Operation):  # type: ignore[misc, name-defined]
+                def __init__(self, factor: float, name: str | None = None) -> None:
+                    super().__init__(name=name)
+                    self.factor = factor
+
+                def call(self, x: Any) -> Any:
+                    return x * self.factor
+
+            a, b = library.KerasTensor((None, 6)), library.KerasTensor((None, 6))
+            scale = Scale(3.0, name="scale")
+            function = library.Function({"a": a, "b": b}, [library.ops.tanh(scale(a) + b), scale(b)], name="both")
+            assert [tensor.shape for tensor in (*function.inputs, *function.outputs)] == [(None, 6)] * 4
+            assert (function.name, scale in function.operations) == ("both", True)
+            assert scale.compute_output_spec(a).shape == (None, 6)
+            assert Scale.from_config(scale.get_config()).factor == 3.0
+            assert isinstance(library.layers.Dense(2), library.Operation)
+            results.append(function({"a": X, "b": X + 1}))
+        for ours, theirs in zip(*results, strict=True):
+            np.testing.assert_allclose(ours, theirs, rtol=1e-6)
+
+    def test_of_symbols(self) -> None:
+        x = Input((6,))
+        function = lamella.Function(x, layers.Dense(2)(x))
+        assert function(Input((6,))).shape == (None, 2) and function(X).shape == (12, 2)
+        with pytest.raises(ShapeError, match=r"takes 1 inputs .*, got 2"):
+            function([X, X])
+        with pytest.raises(ShapeError, match=r"'function' expected .batch, features=6. .* received"):
+            function(X[:, :5])
+        with pytest.raises(NotBuiltError, match="Operation does not define `call`"):
+            lamella.Operation()(X)

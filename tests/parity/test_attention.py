@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any
 
 import jax
@@ -86,7 +87,11 @@ def test_masks_of_embeddings_go_through(layer: str, arguments: dict[str, Any]) -
     ours.set_weights(theirs.get_weights())
     ids = [DRAW.integers(0, 3, shape) for shape in ((4, 7), (4, 5))]
     ids[0][:, 0] = ids[1][:, 0] = 3
-    assert_close(ours.predict(ids, verbose=0), theirs.predict(ids, verbose=0))
+    # Keras's GroupQueryAttention says that its projections lose a mask which it has taken before: a false alarm.
+    alarm = pytest.warns(UserWarning, match="destroy the mask") if "Group" in layer else nullcontext()
+    with alarm:
+        wanted = theirs.predict(ids, verbose=0)
+    assert_close(ours.predict(ids, verbose=0), wanted)
 
 
 def test_only_the_query_mask_goes_on() -> None:
@@ -117,13 +122,21 @@ def test_first_values_are_keras_s(case: Case) -> None:
         np.testing.assert_array_equal(a, b)
 
 
-def test_paths_of_weights() -> None:
+@pytest.mark.parametrize("case", HEADS[::2], ids=str)
+def test_names_and_paths_of_weights(case: Case) -> None:
     paths = []
     for library in (lamella, keras):
-        layer = library.layers.MultiHeadAttention(**MANY, use_gate=True, name="attend")
+        library.utils.clear_session()
+        layer = case.make(library)
         layer(*(np.ones(shape, "float32") for shape in SHAPES))
-        paths.append([weight.path for weight in layer.weights])
+        paths.append([layer.name, *(weight.path for weight in layer.weights)])
     assert paths[0] == paths[1]
+    ours, theirs = case.make(lamella), case.make(keras)
+    twins = (
+        lamella.layers.deserialize(keras.layers.serialize(theirs)),
+        keras.layers.deserialize(lamella.layers.serialize(ours)),
+    )
+    assert [type(twin) for twin in twins] == [type(ours), type(theirs)]
 
 
 def test_reversible_embedding_backward() -> None:

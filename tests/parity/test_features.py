@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from typing import Any
 
 import jax
@@ -11,7 +10,6 @@ import numpy as np
 import pytest
 
 import lamella
-from lamella.core.extras import MissingExtraError
 from lamella.errors import ArgumentError, DataError, NotBuiltError, ShapeError
 from tests.parity.cases import Case
 from tests.parity.test_layers import assert_close, pair
@@ -221,12 +219,52 @@ def test_jax_layer_refusals() -> None:
         layer(X)
 
 
-def test_flax_layer_names_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    def missing(name: str) -> Any:
-        raise ImportError(name)
+@lamella.utils.register_keras_serializable("test")
+class Module:
+    """A stand-in for a flax.linen.Module, with its protocol: `init` and `apply`. Flax is not part of these tests."""
 
-    monkeypatch.setattr(importlib, "import_module", missing)
-    with pytest.raises(MissingExtraError, match=r"(?s)needs flax, which is not installed.*lamella\[flax\]"):
+    def __init__(self, units: int = 2) -> None:
+        self.units = units
+
+    def get_config(self) -> dict[str, Any]:
+        return {"units": self.units}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Module:
+        return cls(**config)
+
+    def __call__(self, inputs: Any, training: bool) -> Any: ...
+
+    def halved(self, inputs: Any) -> Any: ...
+
+    def init(self, rngs: Any, inputs: Any, method: Any = None, training: bool = False) -> Any:
+        kernel = jax.random.normal(rngs["params"], (inputs.shape[-1], self.units))
+        return {"params": {"kernel": kernel}, "count": {"calls": jax.numpy.zeros(())}}
+
+    def apply(
+        self, variables: Any, inputs: Any, rngs: Any, method: Any = None, mutable: Any = False, training: bool = False
+    ) -> Any:
+        assert set(rngs) == ({"dropout"} if training else set())
+        noise = jax.random.normal(rngs["dropout"], inputs.shape) if training else 0.0
+        out = (inputs + noise) @ variables["params"]["kernel"] / (2 if method else 1)
+        new = {"params": variables["params"], "count": {"calls": variables["count"]["calls"] + 1}}
+        return out, {name: new[name] for name in mutable}
+
+
+def test_flax_layer() -> None:
+    layer = lamella.layers.FlaxLayer(Module(), seed=4)
+    out = layer(X)
+    kernel, key = layer.trainable_weights[0].value, lamella.SeedGenerator(4).next()
+    assert [weight.shape for weight in layer.weights] == [(3, 2), ()]
+    assert_close(out, X @ kernel)
+    assert_close(layer(X, training=True), (X + jax.random.normal(key, X.shape)) @ kernel)
+    assert float(layer.non_trainable_weights[0].value) == 2
+    given = {"params": {"kernel": kernel}, "count": {"calls": np.zeros(())}}
+    assert_close(lamella.layers.FlaxLayer(Module(), "halved", given)(X), out / 2)
+    assert lamella.batch.check(layer, (4, 3)).independent
+    twin = lamella.layers.FlaxLayer.from_config(lamella.layers.FlaxLayer(Module(5), "halved").get_config())
+    assert twin(X).shape == (12, 4, 5)
+    with pytest.raises(ArgumentError, match=r"FlaxLayer takes a flax\.linen\.Module, got object"):
         lamella.layers.FlaxLayer(object())
 
 
@@ -248,3 +286,18 @@ def test_layers_as_plain_data() -> None:
     assert lamella.layers.deserialize(keras.layers.serialize(keras.layers.Dense(3, name="first"))).units == 3
     with pytest.raises(ArgumentError, match="describes SGD, which is no layer"):
         lamella.layers.deserialize(lamella.utils.serialize_keras_object(lamella.optimizers.SGD()))
+
+
+def test_a_quiet_sound_beside_a_loud_one() -> None:
+    arguments = {"fft_length": 64, "sequence_stride": 30, "num_mel_bins": 6, "sampling_rate": 8000, "top_db": 10.0}
+    ours, theirs = (library.layers.MelSpectrogram(**arguments) for library in (lamella, keras))
+    sounds = DRAW.normal(size=(3, 400)).astype("float32") * np.array([[1], [1e-3], [30]], "float32")
+    together = np.asarray(ours(sounds))
+    for shown, sound in zip(together, sounds, strict=True):
+        assert_close(shown, theirs(sound))
+        assert_close(shown, ours(sound))
+    # The loudest sound of the batch decides in Keras what is seen of the others.
+    assert np.ptp(np.asarray(theirs(sounds))[1]) == 0 < np.ptp(together[1])
+    assert ours(lamella.Input((None,))).shape == (None, 6, None)
+    with pytest.raises(ArgumentError, match="fft_length must be at least sequence_length=50, got 20"):
+        lamella.layers.MelSpectrogram(fft_length=20, sequence_length=50)

@@ -16,7 +16,7 @@ import lamella
 
 PAGE = Path(__file__).parents[2] / "docs" / "differences.md"
 # Arguments of every layer, metric, loss and optimizer that are taken by keyword, whatever place Keras gives them.
-BASE = {"name", "dtype", "trainable", "activity_regularizer"}
+BASE = {"name", "dtype", "trainable"}
 # In Keras, folders of its source and of older versions, and not a part of the language.
 INSIDE = {"src", "legacy", "keras"}
 

@@ -214,7 +214,7 @@ def test_layers_inside_of_layers() -> None:
         (["table", "hid"], ["table", "hidden"]),
         (lambda layer: layer.name == "query", ["query"]),
     ],
-    ids=str,
+    ids=["pattern", "patterns", "function"],
 )
 def test_filters(filters: Any, chosen: list[str]) -> None:
     model = attentive()

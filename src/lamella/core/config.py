@@ -51,6 +51,8 @@ class Configurable:
 
     keras_module: ClassVar[str] = ""
     arguments_first: ClassVar[tuple[str, ...]] = ()
+    arguments_last: ClassVar[tuple[str, ...]] = ()
+    config_name: ClassVar[str] = ""
     _fields: ClassVar[tuple[Field, ...] | None] = None
     _captured: tuple[tuple[Any, ...], dict[str, Any]]
 
@@ -58,7 +60,7 @@ class Configurable:
         super().__init_subclass__(**kwargs)
         cls._fields = None
         if cls.__module__.startswith("lamella.") and not cls.__name__.startswith("_"):
-            _known[cls.keras_module, cls.__name__] = cls
+            _known[cls.keras_module, _config_name(cls)] = cls
         cls.__signature__ = _signature(cls)  # type: ignore[attr-defined]
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
@@ -125,7 +127,7 @@ def generic_init(method: Callable[..., None]) -> Callable[..., None]:
 
 
 def fields_of(cls: type) -> tuple[Field, ...]:
-    """Return the declared fields of a class: its `arguments_first`, then base classes' first."""
+    """Return the declared fields of a class, its bases' first; `arguments_first` and `arguments_last` have the word."""
     if cls.__dict__.get("_fields") is None:
         hints = _hints(cls)
         fields: dict[str, Field] = {}
@@ -148,7 +150,9 @@ def _declared(cls: type) -> dict[str, Any]:
     """Return the names and defaults of the declared fields, in the order of positional arguments."""
     found = dict(_annotated(cls))
     first: tuple[str, ...] = cls.arguments_first  # type: ignore[attr-defined]
-    return {name: found[name] for name in (*first, *(name for name in found if name not in first))}
+    last = [name for name in cls.arguments_last if name in found]  # type: ignore[attr-defined]
+    between = (name for name in found if name not in (*first, *last))
+    return {name: found[name] for name in (*first, *between, *last)}
 
 
 def _annotated(cls: type) -> Iterator[tuple[str, Any]]:
@@ -265,11 +269,16 @@ def serialize(obj: Any) -> Any:
     if isinstance(obj, np.ndarray) or hasattr(obj, "__jax_array__") or type(obj).__name__ == "ArrayImpl":
         array = np.asarray(obj)
         return {"class_name": "__numpy__", "config": {"value": array.tolist(), "dtype": array.dtype.name}}
-    if isinstance(obj, Configurable | DTypePolicy | SeedGenerator):
+    if isinstance(obj, Configurable | DTypePolicy | SeedGenerator) or hasattr(type(obj), "get_config"):
         return _object_config(obj)
-    if callable(obj):
+    if hasattr(obj, "__name__"):
         return _function_config(obj)
     raise ArgumentError(f"{obj!r} of type {type(obj).__name__} cannot be written into a config.")
+
+
+def _config_name(cls: type) -> str:
+    """Return the name of a class in configs: its own, unless the class itself says another."""
+    return str(cls.__dict__.get("config_name") or cls.__name__)
 
 
 def _object_config(value: Any) -> dict[str, Any]:
@@ -278,14 +287,14 @@ def _object_config(value: Any) -> dict[str, Any]:
     registered = get_registered_name(cls)
     return {
         "module": (getattr(cls, "keras_module", "") or "keras") if ours else None,
-        "class_name": cls.__name__,
+        "class_name": _config_name(cls),
         "config": value.get_config(),
         "registered_name": None if ours else registered,
     }
 
 
 def _function_config(value: Any) -> Any:
-    name = getattr(value, "__name__", type(value).__name__)
+    name = value.__name__
     registered = any(known is value for known in _registered.values())
     if value.__module__.startswith("lamella.") and "<" not in name and not registered:
         return name
@@ -293,7 +302,7 @@ def _function_config(value: Any) -> Any:
         "module": "builtins",
         "class_name": "function",
         "config": name,
-        "registered_name": get_registered_name(value) if hasattr(value, "__name__") else name,
+        "registered_name": get_registered_name(value),
     }
 
 

@@ -22,6 +22,7 @@ class Settings:
     interactive_logging: bool = True
     max_epochs: int | None = None
     max_steps_per_epoch: int | None = None
+    flash_attention: bool | None = None
 
 
 settings = Settings()
@@ -79,6 +80,21 @@ def set_conv_algorithm(value: str) -> None:
     """
     settings.conv_algorithm = one_of("conv_algorithm", value, ("auto", "plain"))
     jax.clear_caches()
+
+
+def is_flash_attention_enabled() -> bool | None:
+    """Return False where flash attention is forbidden, else None: it is allowed, as is the default."""
+    return settings.flash_attention
+
+
+def enable_flash_attention() -> None:
+    """Allow flash attention. As in Keras this promises none: attention has the form that `kernels` has for it."""
+    settings.flash_attention = None
+
+
+def disable_flash_attention() -> None:
+    """Forbid flash attention, kernels of the platform's own that never hold all scores; there is none at present."""
+    settings.flash_attention = False
 
 
 def backend() -> str:

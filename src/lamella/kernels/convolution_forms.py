@@ -8,6 +8,7 @@ kernel (*taps, channels / groups, filters).
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -15,12 +16,14 @@ import jax.numpy as jnp
 from jax import lax
 
 from lamella.kernels import winograd
+from lamella.kernels.convolution_plain import plain, plain_kernel_gradient
 from lamella.kernels.windows import Windows, padded, patches, spread, taken
 
 # Pieces of a batch keep what is laid out small: bytes aimed at, and the most pieces worth compiling. Only where whole
 # windows are laid out is it faster too.
 PIECE_BYTES, WINDOWS_PIECE_BYTES, MOST_PIECES = 64 << 20, 8 << 20, 4
-# One shifted product for each place of a window; with more of them the compiler takes long and gains nothing.
+# One shifted product for each place of a window, or place along an axis; with more of them the compiler takes long and
+# gains nothing.
 MOST_SHIFTS = 32
 # Long sums of products are taken in two halves from this length on.
 FEWEST_HALVED = 8192
@@ -31,6 +34,8 @@ MOST_FOLDED = 16
 def forward(x: Any, kernel: Any, windows: Windows) -> Any:
     """Convolve: (batch, *sizes, channels), (*taps, channels / groups, filters) -> (batch, *outputs, filters)."""
     channels, filters = x.shape[-1], kernel.shape[-1]
+    if max(windows.taps) > MOST_SHIFTS:
+        return plain(x, kernel, windows)
     if windows.groups == channels and windows.count <= MOST_SHIFTS:
         return _one_channel_each(x, kernel, windows)
     if windows.groups > 1:
@@ -50,22 +55,48 @@ def input_gradient(dy: Any, kernel: Any, windows: Windows) -> Any:
     """The gradient by x: (batch, *outputs, filters), (*taps, channels / groups, filters) -> (batch, *sizes, channels).
 
     A convolution of its own, with the kernel turned around. With strides, inputs that lie equally far into a stride
-    (a phase) see the same places of the kernel: one convolution for each phase, and the results interleaved.
+    (a phase) see the same places of the kernel: one convolution for each phase, and the results interleaved. Where
+    that would be many, what each output gives to its window is laid out and added up.
     """
     if windows.slides_by_one:
         return forward(dy, _turned(kernel, windows.groups), windows.reversed())
+    if math.prod(windows.strides) > MOST_SHIFTS:
+        return _windows_added(dy, kernel, windows)
     phases = list(itertools.product(*map(range, windows.strides)))
     reaches = [low + size for size, (low, _) in zip(windows.sizes, windows.pads, strict=True)]
     counts = tuple(-(-reach // stride) for reach, stride in zip(reaches, windows.strides, strict=True))
     parts = [_phase(dy, kernel, windows, phase, counts) for phase in phases]
-    whole = _interleaved(parts, windows.strides)
-    return padded(
-        whole,
-        [
-            (-low, low + size - count * stride)
-            for size, (low, _), count, stride in zip(windows.sizes, windows.pads, counts, windows.strides, strict=True)
-        ],
-    )
+    return _without_pads(_interleaved(parts, windows.strides), windows)
+
+
+def _without_pads(whole: Any, windows: Windows) -> Any:
+    """The positions of the inputs among those that windows reach."""
+    sides = zip(windows.sizes, windows.pads, whole.shape[1:-1], strict=True)
+    return padded(whole, [(-low, low + size - reached) for size, (low, _), reached in sides])
+
+
+def _windows_added(dy: Any, kernel: Any, windows: Windows) -> Any:
+    """The gradient by x as one product, the windows of which are added up axis by axis."""
+    channels, split = kernel.shape[-2], (windows.groups, dy.shape[-1] // windows.groups)
+    gradients, weights = dy.reshape(*dy.shape[:-1], *split), kernel.reshape(windows.count, channels, *split)
+    whole = jnp.einsum("...gf,pcgf->...pgc", gradients, weights)
+    whole = whole.reshape(*dy.shape[:-1], *windows.taps, windows.groups * channels)
+    for axis, stride in enumerate(windows.strides, 1):
+        whole = _overlapped(whole, axis, dy.ndim - 1, stride)
+    return _without_pads(whole, windows)
+
+
+def _overlapped(x: Any, axis: int, place: int, stride: int) -> Any:
+    """(..., count, ..., taps, ...) -> (..., positions, ...): windows along `axis`, with their places along `place`."""
+    times = -(-x.shape[place] // stride)
+    room = [(0, times * stride - x.shape[place]) if i == place else (0, 0) for i in range(x.ndim)]
+    x = jnp.pad(x, room).reshape(*x.shape[:place], times, stride, *x.shape[place + 1 :])
+    x = jnp.moveaxis(x, (place, place + 1), (0, axis + 2))
+    total = jnp.zeros((), x.dtype)
+    for k in range(times):
+        beside = [(k, times - 1 - k) if i == axis else (0, 0) for i in range(x.ndim - 1)]
+        total = total + jnp.pad(x[k], beside)
+    return total.reshape(*total.shape[:axis], total.shape[axis] * stride, *total.shape[axis + 2 :])
 
 
 def _phase(dy: Any, kernel: Any, windows: Windows, phase: tuple[int, ...], counts: tuple[int, ...]) -> Any:
@@ -105,6 +136,8 @@ def _merged(x: Any, axis: int) -> Any:
 def kernel_gradient(x: Any, dy: Any, windows: Windows) -> Any:
     """The gradient by the kernel: (batch, *sizes, channels), (batch, *outputs, filters) -> (*taps, ..., filters)."""
     channels, filters = x.shape[-1], dy.shape[-1]
+    if max(windows.taps) > MOST_SHIFTS:
+        return plain_kernel_gradient(x, dy, windows)
     shape = (*windows.taps, channels // windows.groups, filters)
     if 1 < windows.groups == channels:
         return _columns_summed(x, dy, windows).reshape(shape)

@@ -10,7 +10,8 @@ import jax.numpy as jnp
 from jax import lax
 
 from lamella.core.settings import conv_algorithm
-from lamella.kernels.convolution import conv_input_gradient_p, conv_p, plain, plain_input_gradient
+from lamella.kernels.convolution import conv_input_gradient_p, conv_p
+from lamella.kernels.convolution_plain import plain, plain_input_gradient
 from lamella.kernels.windows import Windows
 
 

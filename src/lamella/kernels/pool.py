@@ -152,9 +152,8 @@ def adaptive_pool_plain(reduce: Callable[..., Any], x: Any, axis: int, parts: in
     """The plain form, and the one for an axis whose size is a symbol: every part sees the axis through a mask."""
     size, place, part = x.shape[axis], jnp.arange(x.shape[axis]), jnp.arange(parts)[:, None]
     inside = (part * size // parts <= place) & (place < -(-(part + 1) * size // parts))
-    inside = inside.reshape(*inside.shape, *(1,) * (x.ndim - 1 - axis))
-    once_each = jnp.broadcast_to(jnp.expand_dims(x, axis), (*x.shape[:axis], parts, *x.shape[axis:]))
-    return reduce(once_each, axis + 1, where=inside)
+    seen = jnp.broadcast_to(jnp.expand_dims(x, axis), (*x.shape[:axis], parts, *x.shape[axis:]))
+    return reduce(seen, axis + 1, where=inside.reshape(*inside.shape, *(1,) * (x.ndim - 1 - axis)))
 
 
 def _largest_of(x: Any, axis: int, where: Any = None) -> Any:

@@ -110,7 +110,7 @@ from lamella.layers.reshaping import (
     ZeroPadding2D,
     ZeroPadding3D,
 )
-from lamella.layers.signals import Rescaling, STFTSpectrogram
+from lamella.layers.signals import MelSpectrogram, Rescaling, STFTSpectrogram
 from lamella.layers.spec import InputSpec
 from lamella.layers.spectral import SpectralNormalization
 from lamella.layers.wrappers import Bidirectional, TimeDistributed, Wrapper
@@ -205,6 +205,7 @@ __all__ = [
     "MaxPooling2D",
     "MaxPooling3D",
     "Maximum",
+    "MelSpectrogram",
     "Minimum",
     "MultiHeadAttention",
     "Multiply",

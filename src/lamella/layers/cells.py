@@ -33,6 +33,7 @@ class SimpleRNNArguments(Layer):
     kernel_regularizer: RegularizerLike = None
     recurrent_regularizer: RegularizerLike = None
     bias_regularizer: RegularizerLike = None
+    activity_regularizer: RegularizerLike = None
     kernel_constraint: ConstraintLike = None
     recurrent_constraint: ConstraintLike = None
     bias_constraint: ConstraintLike = None
@@ -55,6 +56,7 @@ class LSTMArguments(Layer):
     kernel_regularizer: RegularizerLike = None
     recurrent_regularizer: RegularizerLike = None
     bias_regularizer: RegularizerLike = None
+    activity_regularizer: RegularizerLike = None
     kernel_constraint: ConstraintLike = None
     recurrent_constraint: ConstraintLike = None
     bias_constraint: ConstraintLike = None
@@ -76,6 +78,7 @@ class GRUArguments(Layer):
     kernel_regularizer: RegularizerLike = None
     recurrent_regularizer: RegularizerLike = None
     bias_regularizer: RegularizerLike = None
+    activity_regularizer: RegularizerLike = None
     kernel_constraint: ConstraintLike = None
     recurrent_constraint: ConstraintLike = None
     bias_constraint: ConstraintLike = None
@@ -92,6 +95,7 @@ class Cell(Layer):
     `step`, which goes through the loop.
     """
 
+    arguments_last = ("activity_regularizer",)
     gates: ClassVar[str] = ""
     if TYPE_CHECKING:
         units: int

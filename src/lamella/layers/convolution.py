@@ -100,6 +100,7 @@ class Conv(Convolution):
     bias_initializer: InitializerLike = "zeros"
     kernel_regularizer: RegularizerLike = None
     bias_regularizer: RegularizerLike = None
+    activity_regularizer: RegularizerLike = None
     kernel_constraint: ConstraintLike = None
     bias_constraint: ConstraintLike = None
 
@@ -181,6 +182,7 @@ class ConvTranspose(Convolution):
     bias_initializer: InitializerLike = "zeros"
     kernel_regularizer: RegularizerLike = None
     bias_regularizer: RegularizerLike = None
+    activity_regularizer: RegularizerLike = None
     kernel_constraint: ConstraintLike = None
     bias_constraint: ConstraintLike = None
 
@@ -236,17 +238,7 @@ class Conv2DTranspose(ConvTranspose):
     rank = 2
 
 
-class DataFormatFirst(Layer):
-    """The order of Conv3DTranspose's first arguments, with `data_format` before `output_padding`."""
-
-    filters: int
-    kernel_size: Any
-    strides: Any
-    padding: str
-    data_format: Any
-
-
-class Conv3DTranspose(ConvTranspose, DataFormatFirst):
+class Conv3DTranspose(ConvTranspose):
     """The way back through a convolution over volumes: (batch, depth, rows, cols, channels) -> (..., filters).
 
     >>> import numpy as np
@@ -255,6 +247,7 @@ class Conv3DTranspose(ConvTranspose, DataFormatFirst):
     """
 
     rank = 3
+    arguments_first = ("filters", "kernel_size", "strides", "padding", "data_format")
 
 
 class DepthwiseConv(Convolution):
@@ -272,6 +265,7 @@ class DepthwiseConv(Convolution):
     bias_initializer: InitializerLike = "zeros"
     depthwise_regularizer: RegularizerLike = None
     bias_regularizer: RegularizerLike = None
+    activity_regularizer: RegularizerLike = None
     depthwise_constraint: ConstraintLike = None
     bias_constraint: ConstraintLike = None
 
@@ -329,6 +323,7 @@ class SeparableConv(Convolution):
     depthwise_regularizer: RegularizerLike = None
     pointwise_regularizer: RegularizerLike = None
     bias_regularizer: RegularizerLike = None
+    activity_regularizer: RegularizerLike = None
     depthwise_constraint: ConstraintLike = None
     pointwise_constraint: ConstraintLike = None
     bias_constraint: ConstraintLike = None

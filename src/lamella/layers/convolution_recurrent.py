@@ -46,6 +46,7 @@ class ConvLSTMArguments(Layer):
     kernel_regularizer: RegularizerLike = None
     recurrent_regularizer: RegularizerLike = None
     bias_regularizer: RegularizerLike = None
+    activity_regularizer: RegularizerLike = None
     kernel_constraint: ConstraintLike = None
     recurrent_constraint: ConstraintLike = None
     bias_constraint: ConstraintLike = None

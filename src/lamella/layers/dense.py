@@ -33,6 +33,7 @@ class Dense(Quantizable):
     bias_initializer: InitializerLike = "zeros"
     kernel_regularizer: RegularizerLike = None
     bias_regularizer: RegularizerLike = None
+    activity_regularizer: RegularizerLike = None
     kernel_constraint: ConstraintLike = None
     bias_constraint: ConstraintLike = None
     lora_rank: int | None = None

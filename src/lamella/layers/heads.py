@@ -31,6 +31,7 @@ class HeadsOfAttention(Layer):
     bias_initializer: InitializerLike = "zeros"
     kernel_regularizer: RegularizerLike = None
     bias_regularizer: RegularizerLike = None
+    activity_regularizer: RegularizerLike = None
     kernel_constraint: ConstraintLike = None
     bias_constraint: ConstraintLike = None
     use_gate: bool = False
@@ -267,7 +268,7 @@ class MultiHeadAttention(HeadsOfAttention):
         self._axes = None if self.attention_axes is None else tuple(self.attention_axes)
 
 
-class GroupQueryAttention(HeadsOfAttention):
+class GroupedQueryAttention(HeadsOfAttention):
     """Attention in which a head of keys and values serves several of queries: shapes as in MultiHeadAttention.
 
     Ainslie et al., "GQA: Training Generalized Multi-Query Transformer Models from Multi-Head Checkpoints", 2023,
@@ -281,6 +282,7 @@ class GroupQueryAttention(HeadsOfAttention):
     """
 
     arguments_first = ("head_dim", "num_query_heads", "num_key_value_heads")
+    config_name = "GroupQueryAttention"
     head_dim: int
     num_query_heads: int
     num_key_value_heads: int
@@ -298,6 +300,10 @@ class GroupQueryAttention(HeadsOfAttention):
         self._query_heads, self._key_heads = self.num_query_heads, self.num_key_value_heads
         self._key_size = self._value_size = self.head_dim
         self._output_sizes = self._axes = None
+
+
+# Automatic names and files have the class's name, all else this one.
+GroupQueryAttention = GroupedQueryAttention
 
 
 def positive(layer: Layer, name: str) -> None:

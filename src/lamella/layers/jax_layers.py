@@ -12,7 +12,6 @@ import numpy as np
 
 from lamella.core.dtypes import is_float
 from lamella.core.errors import ArgumentError
-from lamella.core.extras import need
 from lamella.core.seeds import SeedGenerator, draw_key
 from lamella.core.variable import Variable
 from lamella.layers.layer import Layer, map_shapes
@@ -110,22 +109,22 @@ class FlaxLayer(JaxLayer):
     """A `flax.linen.Module` as a layer: its "params" are trained, its other collections are state.
 
     `method` is called in place of the module's `__call__`, with the inputs and, if it takes it, `training`. `variables`
-    are the module's own, if it has been initialized. Needs `pip install 'lamella[flax]'`.
+    are the module's own, if it has been initialized. What counts of a module is its `init` and its `apply`; Flax itself
+    is not needed here.
     """
 
     def __init__(self, module: Any, method: Any = None, variables: Any = None, **kwargs: Any) -> None:
         seed = kwargs.pop("seed", None)
         Layer.__init__(self, **kwargs)
-        linen = need("flax.linen", "flax")
-        if not isinstance(module, linen.Module):
+        if not (hasattr(module, "init") and hasattr(module, "apply")):
             raise ArgumentError(f"FlaxLayer takes a flax.linen.Module, got {type(module).__name__}.")
         self.module, self.method = module, method
-        trains = "training" in inspect.signature(method or module.__call__).parameters
-        changed = linen.DenyList(["params"])
+        called = getattr(module, method) if isinstance(method, str) else method or module.__call__
+        trains = "training" in inspect.signature(called).parameters
 
         def apply(params: Any, state: Any, rng: Any, inputs: Any, training: Any) -> Any:
             mode = {"training": training} if trains else {}
-            return module.apply({**params, **state}, inputs, rngs=rng, method=method, mutable=changed, **mode)
+            return module.apply({**params, **state}, inputs, rngs=rng, method=method, mutable=[*state], **mode)
 
         def first(rng: Any, inputs: Any, training: Any) -> Any:
             return _split(module.init(rng, inputs, method=method, **({"training": training} if trains else {})))

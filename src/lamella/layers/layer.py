@@ -19,6 +19,7 @@ from lamella.core.naming import automatic_name
 from lamella.core.sample import unbatched
 from lamella.core.structure import flatten, leaves_of, map_leaves, unflatten
 from lamella.core.variable import abstract_values, autocasting, eager_call
+from lamella.graph.operation import Operation
 from lamella.graph.tensor import SymbolicTensor, apply, symbols_of
 from lamella.graph.trace import Spec, trace
 from lamella.layers import calling, eager, tree
@@ -30,7 +31,7 @@ from lamella.parts import regularizers
 from lamella.parts.quantizers import resolve
 
 
-class Layer(HasWeights, config.Configurable):
+class Layer(HasWeights, Operation):
     """The base of all layers: arrays with a batch axis in, arrays with the same batch axis out.
 
     Write `call(self, inputs)`, and `build(self, input_shape)` if there are weights. Shapes, configs, names and the
@@ -81,14 +82,14 @@ class Layer(HasWeights, config.Configurable):
         trainable: bool = True,
         dtype: Any = None,
         autocast: bool = True,
-        activity_regularizer: Any = None,
         **kwargs: Any,
     ) -> None:
         self._state.name = name or automatic_name(type(self).__name__)
         self._trainable = trainable
         self._dtype_policy = get_policy(dtype)
         self.autocast = autocast
-        self.activity_regularizer = regularizers.get(activity_regularizer)
+        if all(field.name != "activity_regularizer" for field in config.fields_of(type(self))):
+            self.activity_regularizer = regularizers.get(kwargs.pop("activity_regularizer", None))
         self._state.input_shapes = first_shape(type(self), kwargs)
         self._set_fields(args, kwargs)
 

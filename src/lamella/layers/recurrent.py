@@ -210,8 +210,8 @@ class CellLoop(Recurrence):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        arguments = {field.name: getattr(self, field.name) for field in fields_of(self.cell_class)}
-        self.cell = self.cell_class(**arguments, dtype=self.dtype_policy)
+        names = [field.name for field in fields_of(self.cell_class) if field.name != "activity_regularizer"]
+        self.cell = self.cell_class(**{name: getattr(self, name) for name in names}, dtype=self.dtype_policy)
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith(("kernel_", "recurrent_kernel_", "bias_")) and "cell" in vars(self):
@@ -227,6 +227,7 @@ class SimpleRNN(CellLoop, SimpleRNNArguments):
     (2, 4)
     """
 
+    arguments_last = ("seed", "zero_output_for_mask")
     zero_output_for_mask: bool = False
 
     cell_class = SimpleRNNCell
@@ -261,6 +262,7 @@ class GRU(CellLoop, GRUArguments):
     (2, 7, 4)
     """
 
+    arguments_last = ("reset_after", "use_cudnn", "zero_output_for_mask")
     use_cudnn: Any = "auto"
     zero_output_for_mask: bool = False
 

@@ -1,4 +1,4 @@
-"""Signals: other ranges, and their spectra along time."""
+"""Signals: other ranges, and their spectra along time, on scales of frequency and of pitch."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from lamella import kernels
+from lamella import kernels, ops
 from lamella.core.axes import spatial_names
 from lamella.core.errors import ArgumentError
 from lamella.core.settings import epsilon, image_data_format, one_of, standardize_data_format
@@ -98,7 +98,8 @@ class STFTSpectrogram(Layer):
 
     def _shown(self, signals: Any) -> Any:
         """(batch, channels, steps) -> (batch, channels, frames, bins), as the mode wants it."""
-        parts = [self._transformed(signals, side) for side in ("real", "imag") if hasattr(self, f"{side}_kernel")]
+        kernels_of = [vars(self).get(f"{side}_kernel") for side in ("real", "imag")]
+        parts = self._transformed(signals, [kernel.value for kernel in kernels_of if kernel is not None])
         if self.mode == "angle":
             return jnp.arctan2(parts[1], parts[0])
         if self.mode in ("real", "imag", "stft"):
@@ -110,14 +111,85 @@ class STFTSpectrogram(Layer):
         size = jnp.sqrt(jnp.maximum(power, epsilon()))
         return size if self.mode == "magnitude" else jnp.log(jnp.maximum(size, epsilon()))
 
-    def _transformed(self, signals: Any, side: str) -> Any:
+    def _transformed(self, signals: Any, parts: list[Any]) -> list[Any]:
+        """Convolve with all kernels at once; (batch, channels, frames, bins) for each."""
         batch, channels, steps = signals.shape
         out = kernels.convolve(
             signals.reshape(batch * channels, steps, 1),
-            getattr(self, f"{side}_kernel").value,
+            jnp.concatenate(parts, -1),
             strides=(self.frame_step or self.frame_length // 2,),
             padding=self.padding,
             data_format="channels_last",
             dilation_rate=(1,),
         )
-        return out.reshape(batch, channels, *out.shape[1:])
+        return jnp.split(out.reshape(batch, channels, *out.shape[1:]), len(parts), -1)
+
+
+class MelSpectrogram(Layer):
+    """The spectrum of sounds along time, on the scale of pitches: (batch, samples) -> (batch, num_mel_bins, frames).
+
+    The magnitudes of the short-time Fourier transform, to the power of `mag_exp`, are summed up in triangles that are
+    equally wide on the mel scale. With `power_to_db` they are decibels relative to `ref_power`; what lies more than
+    `top_db` below the loudest place of its own sound is raised to that. A single sound, (samples,), is taken too.
+    Stevens, Volkmann and Newman, "A Scale for the Measurement of the Psychological Magnitude Pitch", 1937.
+
+    >>> import numpy as np
+    >>> MelSpectrogram(fft_length=256, sequence_stride=128, num_mel_bins=20)(np.ones((2, 1000), "float32")).shape
+    (2, 20, 8)
+    """
+
+    fft_length: int = 2048
+    sequence_stride: int = 512
+    sequence_length: Any = None
+    window: Any = "hann"
+    sampling_rate: float = 16000
+    num_mel_bins: int = 128
+    min_freq: float = 20.0
+    max_freq: float | None = None
+    power_to_db: bool = True
+    top_db: float = 80.0
+    mag_exp: float = 2.0
+    min_power: float = 1e-10
+    ref_power: float = 1.0
+
+    axis_names = ("batch", "samples")
+
+    def __post_init__(self) -> None:
+        self.sequence_length = self.sequence_length or self.fft_length
+        self.max_freq = self.max_freq or int(self.sampling_rate / 2)
+        if self.fft_length < self.sequence_length:
+            raise ArgumentError(
+                f"MelSpectrogram: fft_length must be at least sequence_length={self.sequence_length}, "
+                f"got {self.fft_length}."
+            )
+
+    def call(self, inputs: Any) -> Any:
+        # Half precision is too coarse for powers and pitches.
+        dtype = "float64" if self.compute_dtype == "float64" else "float32"
+        real, imaginary = ops.stft(
+            inputs.astype(dtype), self.sequence_length, self.sequence_stride, self.fft_length, self.window
+        )
+        power = (real**2 + imaginary**2) ** (self.mag_exp / 2)
+        pitches = power @ self._triangles().astype(dtype)
+        shown = self._decibels(pitches) if self.power_to_db else pitches
+        return jnp.swapaxes(shown, -1, -2).astype(self.compute_dtype)
+
+    def _triangles(self) -> Any:
+        """Return how much of each frequency belongs to each pitch: (fft_length // 2 + 1, num_mel_bins)."""
+        half = jnp.float32(self.sampling_rate) / 2
+        places = _mel(jnp.linspace(0, half, self.fft_length // 2 + 1))[:, None]
+        low, high = _mel(jnp.asarray([self.min_freq, self.max_freq], "float32"))
+        edges = jnp.linspace(low, high, self.num_mel_bins + 2)
+        lower, centre, upper = edges[:-2], edges[1:-1], edges[2:]
+        inside = jnp.minimum((places - lower) / (centre - lower), (upper - places) / (upper - centre))
+        # A constant is no sound.
+        return jnp.maximum(inside, 0).at[0].set(0)
+
+    def _decibels(self, power: Any) -> Any:
+        reference = max(abs(self.ref_power), self.min_power)
+        loud = 10 * (jnp.log10(jnp.maximum(power, self.min_power)) - math.log10(reference))
+        return jnp.maximum(loud, jnp.max(loud, axis=(-2, -1), keepdims=True) - self.top_db)
+
+
+def _mel(hertz: Any) -> Any:
+    return 1127 * jnp.log(1 + hertz / 700)

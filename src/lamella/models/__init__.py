@@ -1,7 +1,8 @@
 """Models: graphs and stacks of layers, with the verbs compile, fit, evaluate and predict."""
 
 from lamella.models.cloning import clone_model, model_from_json
+from lamella.models.function import Function
 from lamella.models.model import Functional, Model
 from lamella.models.sequential import Sequential
 
-__all__ = ["Functional", "Model", "Sequential", "clone_model", "model_from_json"]
+__all__ = ["Function", "Functional", "Model", "Sequential", "clone_model", "model_from_json"]

@@ -5,11 +5,14 @@ Complex numbers are pairs (real part, imaginary part), as in Keras.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
+from lamella.core.axes import is_symbolic
 from lamella.core.errors import ArgumentError
 from lamella.ops.dispatch import array, op
 
@@ -60,8 +63,11 @@ def extract_sequences(x: Any, sequence_length: int, sequence_stride: int) -> Any
     """(..., time) -> (..., frames, sequence_length): windows that start every `sequence_stride` steps."""
     x = array(x)
     frames = (x.shape[-1] - sequence_length) // sequence_stride + 1
-    starts = jnp.arange(frames)[:, None] * sequence_stride
-    return x[..., starts + jnp.arange(sequence_length)]
+    if isinstance(frames, int) and frames < 1:
+        return jnp.zeros((*x.shape[:-1], 0, sequence_length), x.dtype)
+    # Whole windows are copied, not single elements.
+    cut = partial(jax.lax.dynamic_slice_in_dim, x, slice_size=sequence_length, axis=-1)
+    return jax.vmap(cut, out_axes=-2)(jnp.arange(frames) * sequence_stride)
 
 
 def _window(window: Any, length: int, fft_length: int, dtype: Any) -> Any:
@@ -71,13 +77,23 @@ def _window(window: Any, length: int, fft_length: int, dtype: Any) -> Any:
     elif isinstance(window, str):
         if window not in ("hann", "hamming"):
             raise ArgumentError(f"window must be 'hann', 'hamming', an array or None, got {window!r}.")
-        # A periodic window: the symmetric one of one more point, without its last.
-        make = jnp.hanning if window == "hann" else jnp.hamming
-        values = make(length + 1)[:-1].astype(dtype)
+        # A periodic window: the symmetric one of one more point, without its last. It is made on the host: in a
+        # compiled program its cosines would be taken anew for every frame.
+        make = np.hanning if window == "hann" else np.hamming
+        values = jnp.asarray(make(length + 1)[:-1], dtype)
     else:
         values = array(window).astype(dtype)
     before = (fft_length - length) // 2
     return jnp.pad(values, (before, fft_length - length - before))
+
+
+def _mirrored(x: Any, size: int) -> Any:
+    """Continue the last axis on both sides, by as much as `size`, as in a mirror."""
+    if is_symbolic(x.shape[-1]):  # jnp.pad wants to know that there is enough to be mirrored
+        last = x.shape[-1] - 1
+        places = jnp.abs(jnp.arange(x.shape[-1] + 2 * size) - size)
+        return jnp.take(x, last - jnp.abs(last - places), axis=-1)
+    return jnp.pad(x, [(0, 0)] * (x.ndim - 1) + [(size, size)], mode="reflect")
 
 
 @op
@@ -92,8 +108,7 @@ def stft(
     """(..., time) -> a pair of (..., frames, fft_length // 2 + 1): the transform of windows along it."""
     x = array(x)
     if center:
-        borders = [(0, 0)] * (x.ndim - 1) + [(fft_length // 2, fft_length // 2)]
-        x = jnp.pad(x, borders, mode="reflect")
+        x = _mirrored(x, fft_length // 2)
     frames = extract_sequences(x, fft_length, sequence_stride)
     return rfft(frames * _window(window, sequence_length, fft_length, x.dtype), fft_length)
 

@@ -65,7 +65,7 @@ def _recurrent() -> list[Case]:
         *cases,
         Case("Bidirectional", {}, SEQUENCE, 0, "LSTM", {"units": 3}),
         Case("Bidirectional", {"merge_mode": None}, SEQUENCE, 0, "GRU", {"units": 3}),
-        Case("GRU", {"units": 4, "reset_after": False}, SEQUENCE),
+        Case("GRU", {"units": 4, "reset_after": False, "activity_regularizer": "l2"}, SEQUENCE),
         Case("LSTM", {"units": 4, "unit_forget_bias": False, "recurrent_activation": "hard_sigmoid"}, SEQUENCE),
         Case("TimeDistributed", {}, (2, 6, 4), 0, "Dense", {"units": 3, "activation": "tanh"}),
         Case("TimeDistributed", {}, (2, 3, 8, 9, 4), 0, "Conv2D", {"filters": 3, "kernel_size": 3}),

@@ -1,0 +1,38 @@
+"""A convolution and its two gradients in their plain forms, as XLA has them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+from jax import lax
+
+from lamella.kernels.windows import Windows
+
+LETTERS = {1: "W", 2: "HW", 3: "DHW"}
+
+
+def plain(x: Any, kernel: Any, windows: Windows) -> Any:
+    """The plain form: (batch, *sizes, channels), (*taps, channels / groups, filters) -> (batch, *outputs, filters)."""
+    letters = LETTERS[len(windows.taps)]
+    return lax.conv_general_dilated(
+        x,
+        kernel,
+        windows.strides,
+        windows.pads,
+        rhs_dilation=windows.dilation,
+        dimension_numbers=(f"N{letters}C", f"{letters}IO", f"N{letters}C"),
+        feature_group_count=windows.groups,
+    )
+
+
+def plain_input_gradient(dy: Any, kernel: Any, windows: Windows) -> Any:
+    """The plain form of the gradient by the input: -> (batch, *sizes, channels)."""
+    x = jax.ShapeDtypeStruct((dy.shape[0], *windows.sizes, kernel.shape[-2] * windows.groups), dy.dtype)
+    return jax.linear_transpose(lambda x: plain(x, kernel, windows), x)(dy)[0]
+
+
+def plain_kernel_gradient(x: Any, dy: Any, windows: Windows) -> Any:
+    """The plain form of the gradient by the kernel: -> (*taps, channels / groups, filters)."""
+    kernel = jax.ShapeDtypeStruct((*windows.taps, x.shape[-1] // windows.groups, dy.shape[-1]), x.dtype)
+    return jax.linear_transpose(lambda kernel: plain(x, kernel, windows), kernel)(dy)[0]
