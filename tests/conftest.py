@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import tempfile
 
@@ -16,6 +17,16 @@ if "PYTEST_XDIST_WORKER" not in os.environ:
     os.environ["JAX_COMPILATION_CACHE_DIR"] = PROGRAMS.name
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 
+import jax
+
 # the first example of a test compiles, the others do not: a time limit for each would measure the compiler
 settings.register_profile("lamella", settings.default, deadline=None)
 settings.load_profile("lamella")
+
+COUNT = itertools.count(1)
+
+
+def pytest_runtest_teardown() -> None:
+    """Let go of compiled programs now and then: a process would hold gigabytes of them in the end."""
+    if next(COUNT) % 200 == 0:
+        jax.clear_caches()

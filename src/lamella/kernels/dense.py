@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import jax
-import jax.numpy as jnp
 
 
 def dense(
@@ -29,4 +28,4 @@ def finished(
 
 def embed(ids: jax.Array, table: jax.Array) -> jax.Array:
     """Rows of a table: (...) of integers, (rows, width) -> (..., width); ids outside of it give NaN."""
-    return table.at[ids.astype("int32")].get(mode="fill", fill_value=jnp.nan)
+    return table.at[ids.astype("int32")].get(mode="fill")
