@@ -58,7 +58,7 @@ class GPT:
 
 LARGE = {"resnet50": ResNet(), "lstm": LSTM(), "gpt2_small": GPT()}
 SMALL = {
-    "resnet50": ResNet(batch=2, pixels=32, stem=4, blocks=(1, 2), classes=10),
+    "resnet50": ResNet(batch=2, pixels=16, stem=4, blocks=(1, 1), classes=10),
     "lstm": LSTM(batch=2, steps=5, features=4, units=8, classes=3),
-    "gpt2_small": GPT(batch=2, steps=8, width=16, heads=2, depth=2, tokens=50),
+    "gpt2_small": GPT(batch=2, steps=8, width=16, heads=2, depth=1, tokens=50),
 }
