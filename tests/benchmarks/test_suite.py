@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import keras
-import numpy as np
 import pytest
 
 import lamella
@@ -26,16 +25,7 @@ def counts(library: Any, name: str) -> tuple[int, int]:
     return sum(prod(w.shape) for w in model.trainable_weights), sum(prod(w.shape) for w in kept)
 
 
-@pytest.fixture
-def nothing_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Zeros in place of random numbers, whose programs for each shape would take most of the time."""
-    for library in (keras, lamella):
-        for name in ("GlorotUniform", "Orthogonal", "RandomUniform"):
-            kind = getattr(library.initializers, name)
-            monkeypatch.setattr(kind, "__call__", lambda self, shape, dtype=None: np.zeros(shape, dtype or "float32"))
-
-
-@pytest.mark.usefixtures("nothing_drawn")
+@pytest.mark.usefixtures("drawn_by_numpy")
 @pytest.mark.parametrize("name", WORKLOADS)
 def test_all_have_the_same_number_of_parameters(name: str) -> None:
     theirs = counts(keras, name)

@@ -38,6 +38,7 @@ PLAIN = [
 ]
 
 
+@pytest.mark.usefixtures("drawn_by_numpy")
 @pytest.mark.parametrize("case", HEADS, ids=str)
 @pytest.mark.parametrize(
     "options",
@@ -58,6 +59,7 @@ def test_where_a_query_may_look(case: Case, options: dict[str, Any]) -> None:
     assert_close(ours(*x, training=True, **options), theirs(*x, training=True, **options))
 
 
+@pytest.mark.usefixtures("drawn_by_numpy")
 @pytest.mark.parametrize("case", PLAIN, ids=str)
 @pytest.mark.parametrize("causal", [False, True])
 @pytest.mark.parametrize("mask", [None, [None, VALUE_MASK], [QUERY_MASK, None], [QUERY_MASK, VALUE_MASK]])

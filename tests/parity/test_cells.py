@@ -11,6 +11,8 @@ import pytest
 import lamella
 from tests.parity.test_layers import assert_close
 
+pytestmark = pytest.mark.usefixtures("drawn_by_numpy")
+
 DRAW = np.random.default_rng(9)
 X = DRAW.normal(size=(3, 7, 5)).astype("float32")
 CELLS: list[tuple[str, dict[str, Any], int]] = [

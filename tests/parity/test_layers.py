@@ -14,6 +14,7 @@ import lamella
 from tests.parity.cases import CASES, Case
 
 LIMIT = 1e-5
+pytestmark = pytest.mark.usefixtures("drawn_by_numpy")
 
 
 def data(case: Case, seed: int = 0) -> Any:

@@ -12,6 +12,8 @@ import lamella
 from tests.parity.cases import Case
 from tests.parity.test_layers import assert_close, pair
 
+pytestmark = pytest.mark.usefixtures("drawn_by_numpy")
+
 DRAW = np.random.default_rng(8)
 SHAPE = (4, 7, 5)
 RAGGED = np.arange(7) < np.array([[7], [4], [1], [5]])

@@ -18,6 +18,8 @@ from lamella.errors import ArgumentError, NotBuiltError, UnknownNameError
 from tests.parity.cases import Case
 from tests.parity.test_layers import assert_close
 
+pytestmark = pytest.mark.usefixtures("drawn_by_numpy")
+
 DRAW = np.random.default_rng(8)
 STEPS = (2, 3, 5)
 EINSUM = [
