@@ -14,6 +14,7 @@ import lamella
 from tests.parity.cases import CASES, Case
 
 LIMIT = 1e-5
+FIRST_CASES = list({case.layer: case for case in reversed(CASES)}.values())
 pytestmark = pytest.mark.usefixtures("drawn_by_numpy")
 
 
@@ -68,6 +69,23 @@ def test_training_mode(case: Case) -> None:
     ours, theirs, x = pair(seeded(case))
     assert_close(case.call(ours, x, training=True), case.call(theirs, x, training=True))
     assert_close(ours.get_weights(), theirs.get_weights())
+
+
+@pytest.mark.parametrize("case", FIRST_CASES, ids=str)
+def test_mixed_precision(case: Case) -> None:
+    """What comes out in 16 bits has Keras's dtype, and its values to the few bits that are left."""
+    # Keras's spectrum is refused to bfloat16.
+    policy = {"dtype": "mixed_float16" if case.layer == "STFTSpectrogram" else "mixed_bfloat16"}
+    half = replace(case, arguments={**case.arguments, **policy})
+    if case.inner:
+        half = replace(half, inner_arguments={**case.inner_arguments, **policy})
+    ours, theirs, x = pair(half)
+    assert [w.dtype for w in ours.weights] == [str(w.dtype) for w in theirs.weights]
+    out, wanted = (jax.tree.leaves(case.call(layer, x)) for layer in (ours, theirs))
+    assert [str(leaf.dtype) for leaf in out] == [str(leaf.dtype) for leaf in wanted]
+    for a, b in zip(out, wanted, strict=True):
+        a, b = np.asarray(a, "float32"), np.asarray(b, "float32")
+        np.testing.assert_allclose(a, b, rtol=0.03, atol=0.03 * max(1.0, float(np.abs(b).max(initial=0))))
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
