@@ -112,3 +112,35 @@ def test_proven_independent() -> None:
         return jax.grad(lambda x: jnp.sum(kernels.attention(x, x, x, scale=0.5, is_causal=True) ** 3))(x)
 
     assert batch.check(gradient, (None, 6, 2, 4)).independent
+
+
+def test_cudnn_is_asked_only_for_what_it_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which calls go there, and with what; the kernel itself runs on an NVIDIA GPU only."""
+    asked: list[dict[str, Any]] = []
+
+    def cudnn(query: Any, key: Any, value: Any, bias: Any, mask: Any, **options: Any) -> Any:
+        asked.append({"mask": mask, **options})
+        return jnp.zeros((*query.shape[:-1], value.shape[-1]), query.dtype)
+
+    monkeypatch.setattr(jax.nn, "dot_product_attention", cudnn)
+    half = [draw(2, 5, 4, 16, dtype="bfloat16") for _ in range(3)]
+    mask = jnp.ones((2, 1, 5, 5), bool)
+    kernels.attention(*half, scale=0.25, mask=mask, flash=True)
+    assert not asked, "this is a CPU"
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    kernels.attention(*half, scale=0.25, mask=mask, is_causal=True, flash=True)
+    (options,) = asked
+    assert options.pop("mask") is mask
+    assert options == {"scale": 0.25, "is_causal": True, "implementation": "cudnn"}
+    kernels.attention(*half, scale=0.25)
+    kernels.attention(*half, scale=0.25, soft_cap=2.0, flash=True)
+    kernels.attention(*(x.astype("float32") for x in half), scale=0.25, flash=True)
+    kernels.attention(*(x[..., :5] for x in half), scale=0.25, flash=True)
+    kernels.attention(*(jnp.tile(x, 16) for x in half), scale=0.25, flash=True)
+
+    def attended(x: Any) -> Any:
+        x = x.astype("bfloat16")
+        return kernels.attention(x, x, x, scale=0.25, flash=True)
+
+    assert batch.check(attended, half[0].shape[1:]).independent, "a batch of any size has no size to go by"
+    assert len(asked) == 1

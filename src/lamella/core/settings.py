@@ -88,12 +88,12 @@ def is_flash_attention_enabled() -> bool | None:
 
 
 def enable_flash_attention() -> None:
-    """Allow flash attention. As in Keras this promises none: attention has the form that `kernels` has for it."""
+    """Allow flash attention: layers made with `flash_attention=True` take it where the platform has it."""
     settings.flash_attention = None
 
 
 def disable_flash_attention() -> None:
-    """Forbid flash attention, kernels of the platform's own that never hold all scores; there is none at present."""
+    """Forbid flash attention, a kernel of the platform's own that never holds all scores."""
     settings.flash_attention = False
 
 

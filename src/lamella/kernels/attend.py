@@ -14,6 +14,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+# cuDNN's kernels go up to this width of a head.
+_WIDEST = 128
 _FAR_BELOW = -0.7 * float(np.finfo("float32").max)
 
 
@@ -27,16 +29,37 @@ def attention(
     mask: Any = None,
     is_causal: bool = False,
     soft_cap: float | None = None,
+    flash: bool = False,
 ) -> Any:
     """(batch, time, heads, width), (batch, keys, key_heads, width), (..., size) -> (batch, time, heads, size).
 
-    `bias` and `mask` broadcast to (batch, heads, time, keys). A head of keys may serve several of queries.
+    `bias` and `mask` broadcast to (batch, heads, time, keys). A head of keys may serve several of queries. `flash` asks
+    for cuDNN's kernel, which never holds all scores, where there is one; it has a gradient, but no forward mode and no
+    second derivative.
     """
+    if flash and soft_cap is None and _fits_cudnn(query, key, value):
+        return jax.nn.dot_product_attention(
+            query, key, value, bias, mask, scale=scale, is_causal=is_causal, implementation="cudnn"
+        )
     adjust = partial(_adjusted, bias=bias, mask=mask, is_causal=is_causal, soft_cap=soft_cap)
     shared = query.shape[2] // key.shape[2]
     key, value = (_repeated(x, shared) if shared > 1 else x for x in (key, value))
     form = _heads_first if jax.default_backend() == "cpu" else attention_plain
     return form(query, key, value, scale, adjust)
+
+
+def _fits_cudnn(query: Any, key: Any, value: Any) -> bool:
+    """Tell whether cuDNN has a kernel for these arrays; for sizes that are symbols it has none."""
+    width = query.shape[-1]
+    known = all(isinstance(size, int) for size in (*query.shape, *key.shape))
+    return (
+        jax.default_backend() == "gpu"
+        and query.dtype in (jnp.float16, jnp.bfloat16)
+        and known
+        and width == value.shape[-1]
+        and width % 8 == 0
+        and width <= _WIDEST
+    )
 
 
 def attention_plain(query: Any, key: Any, value: Any, scale: float, adjust: Any) -> Any:

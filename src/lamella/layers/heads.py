@@ -11,6 +11,7 @@ from lamella import kernels
 from lamella.core.axes import Shape
 from lamella.core.errors import ArgumentError, ShapeError
 from lamella.core.masked import with_mask
+from lamella.core.settings import is_flash_attention_enabled
 from lamella.layers.activation import masked_softmax
 from lamella.layers.dropout import Dropout, check_rate
 from lamella.layers.einsum import EinsumDense
@@ -169,7 +170,8 @@ class HeadsOfAttention(Layer):
         dropping = bool(training) and self.dropout > 0
         if query.ndim == 4 and not wanted and not dropping:
             spread = _spread(mask, 4, 1)
-            out = kernels.attention(query, key, value, scale=scale, mask=spread, is_causal=is_causal)
+            flash = bool(self.flash_attention) and is_flash_attention_enabled() is not False
+            out = kernels.attention(query, key, value, scale=scale, mask=spread, is_causal=is_causal, flash=flash)
             if self.dropout > 0 and together is not None:
                 # Keras: a query that may look at nothing gets 0, but the mean of all values without dropout.
                 out = jnp.where(_spread(together, 4, 1).any(-1)[:, 0, :, None, None], out, 0)

@@ -256,7 +256,8 @@ def dot_product_attention(
     """(batch, time, heads, size), (batch, keys, key_heads, size) twice -> (batch, time, heads, size).
 
     `softmax(scale * query @ key + bias) @ value` (Vaswani et al., 2017); a head of keys may serve
-    several of queries. `flash_attention` is accepted for Keras's sake: the compiler chooses.
+    several of queries. With `flash_attention=True` cuDNN's kernel is taken where it fits: on an NVIDIA GPU, in half
+    precision, for heads of up to 128.
     """
     query, key, value = arrays((query, key, value))
     dtype = jnp.result_type(query, key, value)
@@ -270,4 +271,5 @@ def dot_product_attention(
         mask=None if mask is None else array(mask),
         is_causal=is_causal,
         soft_cap=attn_logits_soft_cap,
+        flash=bool(flash_attention),
     )
