@@ -26,7 +26,7 @@ ROOMS = (
     "tools",
 )
 # What a function may import when it runs, because it comes with an extra that not everybody installs.
-OPTIONAL = {"h5py", "matplotlib", "safetensors", "sklearn", "statsmodels"}
+OPTIONAL = {"matplotlib", "safetensors", "sklearn", "statsmodels"}
 FOREIGN = {"equinox", "flax", "keras", "tensorflow", "torch"}
 FILE_LINES = 500
 FUNCTION_LINES = 40

@@ -8,6 +8,7 @@ from lamella.training.callbacks import (
     LambdaCallback,
     TerminateOnNaN,
 )
+from lamella.training.checkpoint import ModelCheckpoint
 from lamella.training.monitors import BackupAndRestore, LearningRateScheduler, ReduceLROnPlateau, SwapEMAWeights
 from lamella.training.records import CSVLogger, RemoteMonitor
 
@@ -20,6 +21,7 @@ __all__ = [
     "History",
     "LambdaCallback",
     "LearningRateScheduler",
+    "ModelCheckpoint",
     "ReduceLROnPlateau",
     "RemoteMonitor",
     "SwapEMAWeights",

@@ -6,6 +6,8 @@ from lamella.core.errors import (
     BatchSizeError,
     DataError,
     DownloadError,
+    FileFormatError,
+    FileTakenError,
     LamellaError,
     MaskShapeError,
     MemoryLimitError,
@@ -20,6 +22,7 @@ from lamella.core.errors import (
     SymbolicValueError,
     UnknownNameError,
     VariableInJitError,
+    WeightsFileError,
     WeightTooLargeError,
 )
 
@@ -29,6 +32,8 @@ __all__ = [
     "BatchSizeError",
     "DataError",
     "DownloadError",
+    "FileFormatError",
+    "FileTakenError",
     "LamellaError",
     "MaskShapeError",
     "MemoryLimitError",
@@ -44,4 +49,5 @@ __all__ = [
     "UnknownNameError",
     "VariableInJitError",
     "WeightTooLargeError",
+    "WeightsFileError",
 ]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import inspect
 import typing
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from contextvars import ContextVar, Token
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
@@ -13,7 +14,7 @@ import numpy as np
 
 from lamella.core import dtypes
 from lamella.core.dtypes import DTypePolicy
-from lamella.core.errors import ArgumentError, UnknownNameError, did_you_mean
+from lamella.core.errors import ArgumentError, FileFormatError, UnknownNameError, did_you_mean
 from lamella.core.seeds import SeedGenerator
 
 MISSING = inspect.Parameter.empty
@@ -52,6 +53,8 @@ class Configurable:
     keras_module: ClassVar[str] = ""
     arguments_first: ClassVar[tuple[str, ...]] = ()
     arguments_last: ClassVar[tuple[str, ...]] = ()
+    # Arguments that Keras does not have, each with the value that needs no place in a config.
+    arguments_beyond: ClassVar[Mapping[str, Any]] = {}
     config_name: ClassVar[str] = ""
     _fields: ClassVar[tuple[Field, ...] | None] = None
     _captured: tuple[tuple[Any, ...], dict[str, Any]]
@@ -101,7 +104,9 @@ class Configurable:
     def get_config(self) -> dict[str, Any]:
         """Return the arguments that make an equal object, as plain data."""
         if type(self).__init__ in _generic_inits:
-            return {field.name: serialize(getattr(self, field.name)) for field in fields_of(type(self))}
+            values = {field.name: getattr(self, field.name) for field in fields_of(type(self))}
+            beyond = self.arguments_beyond
+            return {k: serialize(v) for k, v in values.items() if k not in beyond or v != beyond[k]}
         return {name: serialize(value) for name, value in captured_arguments(self).items()}
 
     @classmethod
@@ -117,6 +122,9 @@ _generic_inits: set[Any] = {Configurable.__init__}
 # By module and class name: a loss and a metric may share the second.
 _known: dict[tuple[str, str], type] = {}
 _registered: dict[str, Any] = {}
+# While a whole model is written or read: the objects with their configs, and those made by their numbers.
+_described: ContextVar[dict[int, tuple[Any, dict[str, Any]]] | None] = ContextVar("lamella_described", default=None)
+_made: ContextVar[dict[Any, Any] | None] = ContextVar("lamella_made", default=None)
 _custom: ContextVar[dict[str, Any]] = ContextVar("lamella_custom_objects", default={})  # noqa: B039
 
 
@@ -284,13 +292,43 @@ def _config_name(cls: type) -> str:
 def _object_config(value: Any) -> dict[str, Any]:
     cls = type(value)
     ours = cls.__module__.startswith("lamella.")
-    registered = get_registered_name(cls)
-    return {
-        "module": (getattr(cls, "keras_module", "") or "keras") if ours else None,
+    config = {
+        "module": (getattr(cls, "keras_module", "") or "keras") if ours else _module_of(cls),
         "class_name": _config_name(cls),
         "config": value.get_config(),
-        "registered_name": None if ours else registered,
+        "registered_name": None if ours else get_registered_name(cls),
     }
+    met = _described.get()
+    if met is not None:
+        # The table holds the object too: a number that is free again would stand for another one.
+        _, first = met.setdefault(id(value), (value, config))
+        if first is not config:
+            first["shared_object_id"] = config["shared_object_id"] = id(value)
+    return config
+
+
+def _module_of(cls: type) -> str | None:
+    return None if cls.__module__ == "__main__" else cls.__module__
+
+
+@contextmanager
+def sharing() -> Iterator[None]:
+    """Keep objects that stand at several places one object: what is described inside, or made from a description.
+
+    >>> policy = dtypes.get_policy("float32")
+    >>> with sharing():
+    ...     first, second = serialize([policy, policy])
+    >>> with sharing():
+    ...     twins = deserialize([first, second])
+    >>> twins[0] is twins[1]
+    True
+    """
+    described, made = _described.set({}), _made.set({})
+    try:
+        yield
+    finally:
+        _described.reset(described)
+        _made.reset(made)
 
 
 def _function_config(value: Any) -> Any:
@@ -298,6 +336,11 @@ def _function_config(value: Any) -> Any:
     registered = any(known is value for known in _registered.values())
     if value.__module__.startswith("lamella.") and "<" not in name and not registered:
         return name
+    if "<" in name and not registered and _described.get() is not None:
+        raise ArgumentError(
+            "A function without a name cannot be found again when the file is read; its code is not stored.",
+            mend="@lamella.saving.register_keras_serializable() above a function with a name, `def double(x): ...`",
+        )
     return {
         "module": "builtins",
         "class_name": "function",
@@ -319,13 +362,50 @@ def deserialize(config: Any, custom_objects: Mapping[str, Any] | None = None) ->
 
 
 def _from_object_config(config: dict[str, Any]) -> Any:
-    name, inner = config["class_name"], config.get("config", {})
+    name, inner = config["class_name"], config.get("config")
+    inner = {} if inner is None else inner
+    registered, module = config.get("registered_name"), config.get("module")
+    if not isinstance(name, str) or not isinstance(registered, str | None) or not isinstance(module, str | None):
+        raise FileFormatError(f"The config names a class by {name!r}, {registered!r} and {module!r}; names are text.")
     if name in ("__numpy__", "__tensor__"):
-        return np.array(inner["value"], inner["dtype"])
+        return _array(inner)
+    if name == "__lambda__":
+        raise FileFormatError(
+            "The config holds the code of a Python lambda. Code in a file is never run: a function is found by its "
+            "name, among those that were registered or passed.",
+            mend='@register_keras_serializable() above a named function, or custom_objects={"name": function}',
+        )
     if name == "function":
-        return lookup(str(inner), config.get("registered_name"))
-    cls = lookup(name, config.get("registered_name"), config.get("module"))
-    return cls.from_config(inner)
+        return _function(str(inner), registered)
+    cls = lookup(name, registered, module)
+    if not isinstance(inner, dict) or not hasattr(cls, "from_config"):
+        raise FileFormatError(f"The config names {name!r} with {type(inner).__name__} for its arguments.")
+    made, number = _made.get(), config.get("shared_object_id")
+    if made is None or not isinstance(number, int):
+        return cls.from_config(inner)
+    if number not in made:
+        made[number] = cls.from_config(inner)
+    if not isinstance(made[number], cls):
+        raise FileFormatError(f"The config gives {name!r} and {type(made[number]).__name__!r} one number, {number}.")
+    return made[number]
+
+
+def _array(inner: Any) -> np.ndarray[Any, Any]:
+    """Return an array that a config holds in numbers."""
+    if not isinstance(inner, dict) or inner.get("dtype") not in dtypes.DTYPES:
+        raise FileFormatError(f"The config holds an array that is not of numbers: {str(inner)[:80]}.")
+    return np.array(inner["value"], inner["dtype"])
+
+
+def _function(name: str, registered_name: str | None) -> Any:
+    """Return the function that was registered or passed under a name; a file gets at no other one."""
+    found = custom_object(name, registered_name)
+    if found is None:
+        # Keras has written the bare name of what was registered as "package>name".
+        found = next((known for key, known in _registered.items() if key.endswith(f">{name}")), None)
+    if found is None:
+        raise _unknown(name, None, (*_custom.get(), *_registered))
+    return found
 
 
 def custom_object(name: str, registered_name: str | None = None) -> Any:
@@ -341,17 +421,25 @@ def custom_object(name: str, registered_name: str | None = None) -> Any:
 def lookup(name: str, registered_name: str | None = None, module: str | None = None) -> Any:
     """Return the class or function of this name: passed by the caller, registered, or lamella's own.
 
-    `module` tells classes of one name apart; where it is none of ours, the first class of the name is meant.
+    `module` tells classes of one name apart. Where Keras has moved a class, the first one of the name is meant.
     """
     found = custom_object(name, registered_name) or _known.get((module or "", name))
-    found = found or next((cls for (_, known), cls in _known.items() if known == name), None)
+    if found is None and ((module is None and registered_name is None) or f"{module}.".startswith("keras.")):
+        found = next((cls for (_, known), cls in _known.items() if known == name), None)
     if found is None:
-        names = (*_custom.get(), *(known for _, known in _known))
-        raise UnknownNameError(
-            f"The config names {name!r}, which is not known here.{did_you_mean(name, names)}",
-            mend=f"custom_objects={{{name!r}: {name.rsplit('>', 1)[-1]}}}",
-        )
+        raise _unknown(name, module, (*_custom.get(), *_registered, *(known for _, known in _known)))
     return found
+
+
+def _unknown(name: str, module: str | None, known: Iterable[str]) -> UnknownNameError:
+    of = f" (module {module!r})" if module else ""
+    label = name.rsplit(">", 1)[-1]
+    near = did_you_mean(name, known)
+    return UnknownNameError(
+        f"The config names {name[:200]!r}, which is not known here{of}: nothing is imported because a config names it."
+        f"{near if near.startswith(' Did') else ''}",
+        mend=f"custom_objects={{{name!r}: {label}}}" if label.isidentifier() else "custom_objects={...}",
+    )
 
 
 _known.update({(kind.keras_module, kind.__name__): kind for kind in dtypes.KINDS.values()})

@@ -85,6 +85,18 @@ class DownloadError(LamellaError, ValueError):
     """A file that does not come, or is not the one that was meant: `get_file(origin=..., file_hash=...)`."""
 
 
+class FileFormatError(LamellaError, ValueError):
+    """A file of a model that is broken, no such file, or holds what no model's file has: `load_model("a.keras")`."""
+
+
+class FileTakenError(LamellaError, FileExistsError):
+    """A file would be written over one that is there: `save_weights("a.weights.h5", overwrite=False)`, twice."""
+
+
+class WeightsFileError(LamellaError, ValueError):
+    """A file of weights that is broken, is not one, or is another model's; nothing was changed: `load_weights`."""
+
+
 class NotFiniteError(LamellaError, RuntimeError):
     """A training whose loss is NaN or infinite: `TerminateOnNaN(raise_error=True)` with too large a learning rate."""
 

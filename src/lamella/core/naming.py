@@ -11,13 +11,13 @@ _counts: Counter[str] = Counter()
 
 
 def snake_case(class_name: str) -> str:
-    """Return a class name in lower case with underscores.
+    """Return a class name in lower case with underscores; names in files depend on the very rule.
 
     >>> snake_case("MeanSquaredError"), snake_case("AUC")
     ('mean_squared_error', 'auc')
     """
-    words = re.sub(r"(.)([A-Z][a-z0-9]+)", r"\1_\2", re.sub(r"\W+", "", class_name))
-    return re.sub(r"([a-z])([A-Z])", r"\1_\2", words).lower().lstrip("_")
+    words = re.sub(r"(.)([A-Z][a-z]+)", r"\1_\2", re.sub(r"\W+", "", class_name))
+    return re.sub(r"([a-z])([A-Z])", r"\1_\2", words).lower()
 
 
 def automatic_name(class_name: str) -> str:

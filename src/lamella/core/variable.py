@@ -29,6 +29,7 @@ _frame: ContextVar[Frame | None] = ContextVar("lamella_frame", default=None)
 _autocast: ContextVar[str | None] = ContextVar("lamella_autocast", default=None)
 _eager: ContextVar[bool] = ContextVar("lamella_eager", default=False)
 _abstract: ContextVar[bool] = ContextVar("lamella_abstract", default=False)
+_unfilled: ContextVar[bool] = ContextVar("lamella_unfilled", default=False)
 
 
 class Variable(ArrayLike):
@@ -78,6 +79,8 @@ class Variable(ArrayLike):
             )
         else:
             value = self._value
+        if isinstance(value, jax.ShapeDtypeStruct):
+            value = jnp.zeros(value.shape, value.dtype)
         dtype = _autocast.get()
         if dtype is not None and dtype != self.dtype and self.autocast and is_float(self.dtype):
             return value.astype(dtype)
@@ -113,6 +116,11 @@ class Variable(ArrayLike):
     def numpy(self) -> np.ndarray[Any, Any]:
         """Return a copy of the value as a NumPy array: a training step reuses the value's own memory."""
         return np.array(self.value)
+
+    @property
+    def filled(self) -> bool:
+        """Whether the variable has a value; one made for a file that was not read yet has none."""
+        return not isinstance(self._value, jax.ShapeDtypeStruct)
 
     @property
     def ndim(self) -> int:
@@ -166,12 +174,14 @@ def _as_array(value: Any, dtype: Any) -> jax.Array:
     return jnp.asarray(value, dtype)
 
 
-def _first_value(initializer: Any, shape: Sequence[int] | None, dtype: Any, name: str) -> jax.Array:
+def _first_value(initializer: Any, shape: Sequence[int] | None, dtype: Any, name: str) -> Any:
     if not callable(initializer):
         return _as_array(initializer, None if dtype is None else standardize_dtype(dtype))
     dims = tuple(int(dim) for dim in shape or ())
     if _abstract.get():
         return jnp.zeros(dims, standardize_dtype(dtype))
+    if _unfilled.get():
+        return jax.ShapeDtypeStruct(dims, standardize_dtype(dtype))
     check_fits(name, dims, standardize_dtype(dtype))
     return jnp.asarray(initializer(dims, dtype=standardize_dtype(dtype)))
 
@@ -323,6 +333,16 @@ def abstract_values() -> Iterator[None]:
         yield
     finally:
         _abstract.reset(token)
+
+
+@contextmanager
+def unfilled() -> Iterator[None]:
+    """Make variables that take no memory until a value is assigned; for weights that come from a file."""
+    token = _unfilled.set(True)
+    try:
+        yield
+    finally:
+        _unfilled.reset(token)
 
 
 def under_jit() -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from lamella.core.axes import spatial_names
@@ -56,6 +57,7 @@ class SpatialDropout(Dropout):
     Tompson et al., "Efficient Object Localization Using Convolutional Networks", CVPR 2015.
     """
 
+    arguments_beyond: ClassVar[Mapping[str, Any]] = {"trainable": True}
     rank: ClassVar[int]
 
     def __init__(self, rate: float, data_format: str | None = None, seed: Any = None, **kwargs: Any) -> None:

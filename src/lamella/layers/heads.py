@@ -256,6 +256,11 @@ class MultiHeadAttention(HeadsOfAttention):
     output_shape: Any = None
     attention_axes: Any = None
 
+    query_dense = property(lambda self: self._query_dense, doc="The projection of the query.")
+    key_dense = property(lambda self: self._key_dense, doc="The projection of the key.")
+    value_dense = property(lambda self: self._value_dense, doc="The projection of the value.")
+    output_dense = property(lambda self: self._output_dense, doc="The projection of what the heads found.")
+
     def __post_init__(self) -> None:
         super().__post_init__()
         self.value_dim = self.key_dim if self.value_dim is None else self.value_dim

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Self
 import jax
 
 from lamella.core import config
-from lamella.core.axes import describe, exact
+from lamella.core.axes import describe, exact, shown
 from lamella.core.calls import entering
 from lamella.core.dtypes import DTypePolicy, DTypePolicyMap, get_policy, is_float
 from lamella.core.errors import ArgumentError, NotBuiltError, ReservedNameError, add_context
@@ -169,6 +169,7 @@ class Layer(HasWeights, Operation):
                 if name != "training" and not name.endswith("mask") and _holds_arrays(value)
             }
             self._build_by_name(tensors)
+            self._state.build_shapes = {f"{name}_shape": shape for name, shape in tensors.items()}
             self._check_input(arguments, signature)
 
     def _build_by_name(self, shapes: dict[str, Any]) -> None:
@@ -362,6 +363,7 @@ class Layer(HasWeights, Operation):
             "trainable": self._trainable,
             "dtype": config.serialize(self._dtype_policy),
         }
+        base = {key: value for key, value in base.items() if key not in self.arguments_beyond}
         # What a constructor sets by itself needs no place in the config.
         if self._captured[1].get("activity_regularizer") is not None:
             base["activity_regularizer"] = config.serialize(self.activity_regularizer)
@@ -376,6 +378,20 @@ class Layer(HasWeights, Operation):
         for name, value in base.items():
             setattr(layer, "dtype_policy" if name == "dtype" else name, value)
         return layer
+
+    def get_build_config(self) -> dict[str, Any] | None:
+        """Return the shapes that the layer was built for, None where a size may vary: {"input_shape": ...}."""
+        shapes = {name: map_shapes(shown, shape) for name, shape in self._state.build_shapes.items() if shape}
+        if len(shapes) == 1:
+            return {"input_shape": next(iter(shapes.values()))}
+        return {"shapes_dict": shapes} if shapes else None
+
+    def build_from_config(self, config: dict[str, Any]) -> None:
+        """Make the weights for the shapes of `get_build_config`'s answer."""
+        if "shapes_dict" in config:
+            self.build(**config["shapes_dict"])
+        else:
+            self.build(config["input_shape"])
 
     def quantize(self, mode: Any = None, config: Any = None, *, type_check: bool = True) -> None:
         """Keep the layer's large weights in whole numbers; for layers that can."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import jax.numpy as jnp
+
 from lamella.core.errors import ArgumentError, NotBuiltError
 from lamella.core.variable import Variable
 from lamella.layers.layer import Layer
@@ -80,6 +82,32 @@ class Adaptable(Layer):
 
     def _base_value(self) -> Any:
         return self._base().value
+
+    def _kept_variables(self) -> list[Variable]:
+        """The adapted weight first, then the others; the factors go into it."""
+        if not self.built:
+            return super()._kept_variables()
+        base = self._base()
+        factors = [getattr(self, f"lora_{self.adapted}_{letter}") for letter in "ab" if self.lora_enabled]
+        return [base, *(v for v in super()._kept_variables() if all(v is not other for other in (base, *factors)))]
+
+    def _merged(self) -> dict[Variable, Any]:
+        """Return the values that some variables have with the factors in them."""
+        return {self._base(): self._adapted_value()} if self.lora_enabled else {}
+
+    def save_own_variables(self, store: Any) -> None:
+        """Put the layer's variables into `store`, the product of the factors added to the weight."""
+        merged = self._merged()
+        for place, variable in enumerate(self._kept_variables()):
+            store[str(place)] = merged.get(variable, variable)
+
+    def load_own_variables(self, store: Any) -> None:
+        """Take the layer's variables from `store`; what the factors held is in the weight, so they become zero."""
+        super().load_own_variables(store)
+        if self.lora_enabled:
+            for letter in "ab":
+                factor = getattr(self, f"lora_{self.adapted}_{letter}")
+                factor.assign(jnp.zeros(factor.shape, factor.dtype))
 
     def _factors(self) -> tuple[Any, Any]:
         """Return the factors' values, the second with the scaling by alpha / rank."""

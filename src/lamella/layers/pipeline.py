@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 from lamella.core import config as configs
 from lamella.core.errors import ArgumentError
@@ -21,6 +21,7 @@ class Pipeline(Layer):
     (2, 12)
     """
 
+    arguments_beyond: ClassVar[Mapping[str, Any]] = {"trainable": True, "dtype": None}
     layers: Any
 
     def build(self, input_shape: Any) -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import jax.numpy as jnp
 
@@ -51,6 +51,7 @@ class Lambda(Layer):
     mask, or a function of inputs and mask, for the batch.
     """
 
+    arguments_beyond: ClassVar[Mapping[str, Any]] = {"per_sample": False}
     function: Callable[..., Any]
     output_shape: Any = None
     mask: Any = None

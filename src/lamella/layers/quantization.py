@@ -129,6 +129,14 @@ class Quantizable(Adaptable):
         name = name or self.adapted
         return self._large(name).value, self._unpacked(name, getattr(self, f"{name}_scale").value)
 
+    def _merged(self) -> dict[Variable, Any]:
+        if not self.lora_enabled or self.quantization_mode is None:
+            return super()._merged()
+        name, config = self.adapted, self.quantization_config
+        quantizer = AbsMaxQuantizer() if config is None else _weight_quantizer(config)
+        codes, scale = quantizer(self._adapted_value(), axis=self._summed()[name], to_numpy=True)
+        return {self._base(): codes, getattr(self, f"{name}_scale"): self._packed(name, scale)}
+
     def _base_value(self) -> Any:
         return super()._base_value() if self.quantization_mode is None else kernels.dequantized(*self._quantized())
 

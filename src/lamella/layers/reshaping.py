@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import jax.numpy as jnp
@@ -107,6 +108,14 @@ class Spatial(Layer):
         self.axis_names = spatial_names(self.rank, self.data_format)
         self.input_spec = InputSpec(ndim=self.rank + 2)
 
+    def _pairs(self, argument: str) -> tuple[tuple[int, int], ...]:
+        """Return an argument as a pair for each spatial axis."""
+        return pairs_of(getattr(self, argument), self.rank, type(self).__name__, argument)
+
+    def _as_kept(self, values: tuple[Any, ...]) -> Any:
+        """Return values, one for each spatial axis, as Keras keeps them: the one itself where there is one axis."""
+        return values[0] if self.rank == 1 else values
+
 
 class ZeroPadding(Spatial):
     """Zeros around the spatial axes: (batch, *spatial, channels) -> (batch, *larger, channels)."""
@@ -116,10 +125,10 @@ class ZeroPadding(Spatial):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.padding = pairs_of(self.padding, self.rank, type(self).__name__, "padding")
+        self.padding = self._as_kept(self._pairs("padding"))
 
     def call(self, inputs: Any) -> Any:
-        return kernels.zero_pad(inputs, self.padding, self.data_format)
+        return kernels.zero_pad(inputs, self._pairs("padding"), self.data_format)
 
 
 class ZeroPadding1D(ZeroPadding):
@@ -148,20 +157,21 @@ class Cropping(Spatial):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.cropping = pairs_of(self.cropping, self.rank, type(self).__name__, "cropping")
+        self.cropping = self._as_kept(self._pairs("cropping"))
 
     def call(self, inputs: Any) -> Any:
-        sizes = spatial(inputs.shape, self.data_format)
-        if any(not is_symbolic(size) and size <= sum(pair) for size, pair in zip(sizes, self.cropping, strict=True)):
+        sizes, pairs = spatial(inputs.shape, self.data_format), self._pairs("cropping")
+        if any(not is_symbolic(size) and size <= sum(pair) for size, pair in zip(sizes, pairs, strict=True)):
             raise ShapeError(
                 f"{type(self).__name__}: cropping={self.cropping} leaves nothing of {describe(inputs.shape)}."
             )
-        return kernels.crop(inputs, self.cropping, self.data_format)
+        return kernels.crop(inputs, pairs, self.data_format)
 
 
 class Cropping1D(Cropping):
     """The steps without the first and last: (batch, steps, channels) -> (batch, fewer_steps, channels)."""
 
+    arguments_beyond: ClassVar[Mapping[str, Any]] = {"data_format": "channels_last"}
     rank = 1
 
 
@@ -186,15 +196,17 @@ class UpSampling(Spatial):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.size = tuple_of(self.size, self.rank, type(self).__name__, "size")
+        self.size = self._as_kept(tuple_of(self.size, self.rank, type(self).__name__, "size"))
 
     def call(self, inputs: Any) -> Any:
-        return kernels.upsample(inputs, self.size, self.data_format)
+        sizes = tuple_of(self.size, self.rank, type(self).__name__, "size")
+        return kernels.upsample(inputs, sizes, self.data_format)
 
 
 class UpSampling1D(UpSampling):
     """Each step repeated: (batch, steps, channels) -> (batch, steps times size, channels)."""
 
+    arguments_beyond: ClassVar[Mapping[str, Any]] = {"data_format": "channels_last"}
     rank = 1
 
     def __post_init__(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from functools import wraps
@@ -27,6 +28,7 @@ class State:
         self.nodes: list[Any] = []
         self.programs: dict[Any, Any] = {}
         self.input_shapes: Any = None
+        self.build_shapes: dict[str, Any] = {}
 
     def __getstate__(self) -> dict[str, Any]:
         """What copies and pickles keep: neither calls nor programs, which belong to this layer in this process."""
@@ -35,6 +37,8 @@ class State:
 
 def building(build: Callable[..., None]) -> Callable[..., None]:
     """Make a `build` method that computes real values in full precision, and says when it is done."""
+
+    names = list(inspect.signature(build).parameters)[1:]
 
     @wraps(build)
     def wrapped(layer: Any, *args: Any, **kwargs: Any) -> None:
@@ -48,6 +52,7 @@ def building(build: Callable[..., None]) -> Callable[..., None]:
                 layer._change_mode(layer.quantization_mode)
             build(layer, *args, **kwargs)
         layer._state.built = True
+        layer._state.build_shapes = dict(zip(names, args, strict=False)) | kwargs
         layer._name_weights(call.path)
 
     return wrapped

@@ -143,6 +143,20 @@ class HasWeights:
         for variable, array in zip(own, arrays, strict=True):
             variable.assign(array)
 
+    def _kept_variables(self) -> list[Variable]:
+        """The layer's own variables as files number them."""
+        return self._own_variables()
+
+    def save_own_variables(self, store: Any) -> None:
+        """Put the layer's own variables into `store`, which takes arrays by name: `store["0"] = self.kernel`."""
+        for place, variable in enumerate(self._kept_variables()):
+            store[str(place)] = variable
+
+    def load_own_variables(self, store: Any) -> None:
+        """Take the layer's own variables from `store`, which has arrays by name."""
+        for place, variable in enumerate(self._kept_variables()):
+            variable.assign(store[str(place)])
+
     def count_params(self) -> int:
         """Return the number of elements in all weights."""
         if not self.built and not self.weights:

@@ -10,6 +10,7 @@ from lamella.core.errors import ArgumentError
 from lamella.core.structure import leaves_of
 from lamella.graph.run import Graph
 from lamella.graph.tensor import Node, Op, SymbolicTensor, apply, is_symbol, replace_leaves, substitute, symbols_of
+from lamella.layers.calling import signature_of
 from lamella.layers.input import InputLayer
 from lamella.layers.layer import Layer
 
@@ -41,7 +42,9 @@ def graph_config(graph: Graph) -> dict[str, Any]:
                 f"The operation {op.name!r} between layers has no config.", mend="Lambda(fn), or a layer of its own"
             )
         nodes = [described(node) for node in calls[id(op)] if node.inputs]
-        layers.append({**serialize(op), "name": op.name, "inbound_nodes": nodes})
+        entry = serialize(op)
+        entry.update(name=op.name, inbound_nodes=nodes)
+        layers.append(entry)
     return {
         "layers": layers,
         "input_layers": _mapped(reference, graph.inputs),
@@ -60,10 +63,14 @@ def _mapped(function: Callable[[Any], Any], structure: Any) -> Any:
 
 def graph_from_config(config: dict[str, Any]) -> tuple[Any, Any]:
     """Return the inputs and outputs of the graph that `graph_config` described, with new layers."""
-    layers = {entry["name"]: deserialize({**entry, "inbound_nodes": None}) for entry in config["layers"]}
+    entries = _without_mask_operations(config["layers"])
+    calls = {entry["name"]: entry["inbound_nodes"] for entry in entries}
+    if len(calls) != len(entries):
+        raise ArgumentError("The config has two layers of one name; names are unique in a model.")
+    _check_calls(config, calls)
+    layers = {entry["name"]: _layer(entry) for entry in entries}
     made = {(name, 0): layer.nodes[0] for name, layer in layers.items() if isinstance(layer, InputLayer)}
-    waiting = [(entry["name"], place) for entry in config["layers"] for place in range(len(entry["inbound_nodes"]))]
-    calls = {entry["name"]: entry["inbound_nodes"] for entry in config["layers"]}
+    waiting = [(name, place) for name, nodes in calls.items() for place in range(len(nodes))]
 
     def tensor(reference: Any) -> Any:
         name, place, position = reference
@@ -78,11 +85,84 @@ def graph_from_config(config: dict[str, Any]) -> tuple[Any, Any]:
         if not now:
             raise ArgumentError(f"The config's calls of {waiting[0][0]!r} depend on tensors that nothing makes.")
         for name, place in now:
-            call = calls[name][place]
-            layers[name](*_read(call["args"], tensor), **_read(call["kwargs"], tensor))
+            args, kwargs = (_read(calls[name][place][key], tensor) for key in ("args", "kwargs"))
+            if calls[name][place].get("masked") and all(symbol.mask is None for symbol in symbols_of((args, kwargs))):
+                raise ArgumentError(f"The config gives {name!r} a mask that is computed between layers.")
+            layers[name](*args, **_without_default_mode(layers[name], kwargs))
             made[name, place] = layers[name].nodes[-1]
         waiting = [call for call in waiting if call not in now]
     return _read_tensors(config["input_layers"], tensor), _read_tensors(config["output_layers"], tensor)
+
+
+# What Keras computes masks with, and writes down as if somebody had called it.
+_OPERATIONS = "keras.src.ops."
+_OF_MASKS = {"NotEqual", "Any", "All", "LogicalAnd", "LogicalOr", "Concatenate", "ExpandDims", "OnesLike"}
+
+
+def _without_mask_operations(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Leave out how Keras computes masks, and where it hands them on: here they go beside the values by themselves."""
+    names = {
+        entry["name"]
+        for entry in entries
+        if str(entry.get("module")).startswith(_OPERATIONS) and entry["class_name"] in _OF_MASKS
+    }
+
+    def is_mask(key: str, value: Any) -> bool:
+        references = _references(value)
+        return key.endswith("mask") and bool(references) and all(ref[0] in names for ref in references)
+
+    def without(node: dict[str, Any]) -> dict[str, Any]:
+        kept = {key: value for key, value in node["kwargs"].items() if not is_mask(key, value)}
+        return {"args": node["args"], "kwargs": kept, "masked": len(kept) < len(node["kwargs"])}
+
+    return [
+        {**entry, "inbound_nodes": [without(node) for node in entry["inbound_nodes"]]}
+        for entry in entries
+        if entry["name"] not in names
+    ]
+
+
+def _layer(entry: dict[str, Any]) -> Layer:
+    if str(entry.get("module")).startswith(_OPERATIONS):
+        raise ArgumentError(
+            f"The config has the operation {entry['class_name']!r} between its layers, as in `a + b`.",
+            mend="Add()([a, b]), or Lambda with a registered function, in the model that was saved",
+        )
+    layer = deserialize({key: value for key, value in entry.items() if key != "inbound_nodes"})
+    if not isinstance(layer, Layer):
+        raise ArgumentError(f"The config has {entry['name']!r} among its layers, a {type(layer).__name__}.")
+    return layer
+
+
+def _without_default_mode(layer: Layer, kwargs: dict[str, Any]) -> dict[str, Any]:
+    """Leave out a `training` that nobody gave: Keras writes the default, and does not keep to it in `fit`."""
+    default = signature_of(type(layer).call).defaults.get("training")
+    return {key: value for key, value in kwargs.items() if key != "training" or value not in (None, default)}
+
+
+def _check_calls(config: dict[str, Any], calls: dict[str, Any]) -> None:
+    """Refuse calls that lead to no output: they would run, and nobody would see them."""
+    needed: set[tuple[str, int]] = set()
+    stack = [(ref[0], ref[1]) for ref in _ends(config["output_layers"])]
+    while stack:
+        name, place = stack.pop()
+        if (name, place) in needed:
+            continue
+        needed.add((name, place))
+        nodes = calls.get(name)
+        if nodes is None or not isinstance(place, int) or not 0 <= place < max(1, len(nodes)):
+            raise ArgumentError(f"The config refers to the call {place} of {str(name)!r}, which it does not have.")
+        stack += [(ref[0], ref[1]) for ref in _references(nodes[place])] if nodes else []
+    dead = next((name for name, nodes in calls.items() for at in range(len(nodes)) if (name, at) not in needed), None)
+    if dead is not None:
+        raise ArgumentError(f"The config calls {dead!r} for nothing: no output depends on it.")
+
+
+def _ends(value: Any) -> list[Any]:
+    """Return the references in a structure of inputs or outputs."""
+    found: list[Any] = []
+    _read_tensors(value, found.append)
+    return found
 
 
 def _is_tensor(value: Any) -> bool:

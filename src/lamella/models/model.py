@@ -10,12 +10,15 @@ from lamella.core.errors import ArgumentError, NotBuiltError, did_you_mean
 from lamella.core.structure import map_leaves
 from lamella.graph.run import Graph
 from lamella.layers import eager
-from lamella.layers.layer import Layer
+from lamella.layers.input import Input
+from lamella.layers.layer import Layer, map_shapes
 from lamella.layers.quantization import quantize_inside
 from lamella.layers.state import reserved
 from lamella.models import inputs as model_inputs
 from lamella.models.described import graph_config, graph_from_config
 from lamella.models.summary import print_summary
+from lamella.saving import weight_files
+from lamella.saving.files import save_model
 from lamella.training.trainer import Trainer, TrainerState
 
 
@@ -153,6 +156,20 @@ class Model(Trainer, Layer):
         """Return the model's config as JSON; `kwargs` are those of `json.dumps`."""
         return json.dumps(serialize(self), **kwargs)
 
+    def build_from_config(self, config: dict[str, Any]) -> None:
+        """Make the weights for the shapes of `get_build_config`'s answer, by calling the model on symbolic inputs."""
+        if type(self).build is not Model.build:
+            super().build_from_config(config)
+        shapes = config.get("shapes_dict")
+        if shapes is None:
+            self(map_shapes(_as_input, config["input_shape"]))
+        else:
+            self(**{name.removesuffix("_shape"): map_shapes(_as_input, shape) for name, shape in shapes.items()})
+
+    def save(self, filepath: Any, overwrite: bool = True, zipped: bool | None = None, **kwargs: Any) -> None:
+        """Write the model into a file that ends in .keras: config, weights, optimizer; see `saving.save_model`."""
+        save_model(self, filepath, overwrite, zipped, **kwargs)
+
     def quantize(self, mode: Any = None, config: Any = None, *, filters: Any = None, type_check: bool = True) -> None:
         """Keep the large weights of the layers inside in whole numbers: those of Dense, EinsumDense and Embedding.
 
@@ -165,9 +182,21 @@ class Model(Trainer, Layer):
         if self.built:
             super()._change_mode(mode)
 
+    def save_weights(self, filepath: Any, overwrite: bool = True, max_shard_size: float | None = None) -> None:
+        """Write the weights to a file that ends in ".weights.h5", as Keras does, or in ".safetensors"."""
+        weight_files.save_weights(self, filepath, overwrite, max_shard_size)
+
+    def load_weights(self, filepath: Any, skip_mismatch: bool = False, by_name: bool = False) -> None:
+        """Read the weights from a file of `save_weights` or Keras; what does not fit is an error, or is skipped."""
+        weight_files.load_weights(self, filepath, skip_mismatch, by_name)
+
     def summary(self, line_length: int | None = None, expand_nested: bool = False, print_fn: Any = None) -> None:
         """Print the layers with their output shapes, axes named, and their parameters in numbers and bytes."""
         print_summary(self, line_length, expand_nested, print_fn)
+
+
+def _as_input(shape: Any) -> Any:
+    return Input(batch_shape=shape)
 
 
 class Functional(Model):

@@ -142,7 +142,8 @@ class Sequential(Model):
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Sequential:
         """Make a model from `get_config`'s answer."""
-        return cls([deserialize(layer) for layer in config["layers"]], name=config.get("name"))
+        layers = [deserialize(layer) for layer in config["layers"]]
+        return cls(layers, trainable=config.get("trainable", True), name=config.get("name"))
 
 
 def _known_shape(layer: Layer) -> Any:

@@ -1,4 +1,4 @@
-"""Objects as plain data and back, under Keras's names."""
+"""Objects as plain data, models and weights as files, and back, under Keras's names."""
 
 from lamella.core.config import (
     CustomObjectScope,
@@ -10,6 +10,8 @@ from lamella.core.config import (
 )
 from lamella.core.config import deserialize as deserialize_keras_object
 from lamella.core.config import serialize as serialize_keras_object
+from lamella.saving.files import load_model, save_model
+from lamella.saving.weight_files import load_weights, save_weights
 
 __all__ = [
     "CustomObjectScope",
@@ -18,6 +20,10 @@ __all__ = [
     "get_custom_objects",
     "get_registered_name",
     "get_registered_object",
+    "load_model",
+    "load_weights",
     "register_keras_serializable",
+    "save_model",
+    "save_weights",
     "serialize_keras_object",
 ]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lamella.batch.report import Report
-from lamella.core.config import Configurable
+from lamella.core.config import Configurable, custom_object, deserialize, serialize
 from lamella.core.errors import ArgumentError
 from lamella.core.structure import flatten, leaves_of, map_leaves
 from lamella.parts import losses, optimizers
@@ -89,6 +89,24 @@ class Compiled:
             "per_sample_clipnorm": self.per_sample_clipnorm,
         }
 
+    def get_config(self) -> dict[str, Any]:
+        """Return the arguments of `compile` that Keras has too, as plain data."""
+        loss, loss_weights, metrics, weighted_metrics = self._given
+        given = {
+            "optimizer": self.optimizer,
+            "loss": loss,
+            "loss_weights": loss_weights,
+            "metrics": metrics,
+            "weighted_metrics": weighted_metrics,
+        }
+        written = {name: serialize(value) for name, value in given.items()}
+        return {**written, "run_eagerly": False, "steps_per_execution": self.steps_per_execution or 1}
+
+    def own_arguments(self) -> dict[str, Any]:
+        """Return the arguments of `compile` that Keras has not, where they were given."""
+        own = {"micro_batch": self.micro_batch, "per_sample_clipnorm": self.per_sample_clipnorm}
+        return {name: value for name, value in own.items() if value is not None}
+
     @property
     def steps(self) -> Steps:
         """The compiled steps."""
@@ -161,6 +179,27 @@ class Compiled:
             return list(targets)
         count = max(1, len(leaves_of(targets)))
         return [f"output_{i + 1}" for i in range(count)]
+
+
+def arguments_from(config: dict[str, Any]) -> dict[str, Any]:
+    """Return the arguments of `compile` that `get_config`, Keras's or ours, described."""
+    names = ("optimizer", "loss", "loss_weights", "metrics", "weighted_metrics")
+    given = {name: deserialize(_named(config.get(name))) for name in names}
+    steps = config.get("steps_per_execution")
+    # One step a call is Keras's default; here it stands for as many as give a live progress bar.
+    return {**given, "steps_per_execution": None if steps == 1 else steps}
+
+
+def _named(value: Any) -> Any:
+    """Put the names of losses and metrics in place of Keras's descriptions of its functions."""
+    if isinstance(value, list):
+        return [_named(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    name, registered = value.get("config"), value.get("registered_name")
+    if value.get("class_name") == "function" and isinstance(name, str) and registered in (None, name):
+        return value if custom_object(name) is not None else name
+    return {key: item if key == "config" else _named(item) for key, item in value.items()}
 
 
 def check_names(loss: Any, metrics: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING, Any
 
 from lamella.batch.memory import MemoryReport
@@ -9,7 +10,7 @@ from lamella.core.errors import ArgumentError, NotBuiltError
 from lamella.parts import optimizers
 from lamella.training import forecast, loop
 from lamella.training.callbacks import History
-from lamella.training.compilation import Compiled
+from lamella.training.compilation import Compiled, arguments_from
 from lamella.training.data import adapt
 
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ class Trainer:
 
     if TYPE_CHECKING:
         name: str
+        built: bool
         dtype_policy: DTypePolicy
         variables: list[Any]
         trainable_variables: list[Any]
@@ -111,6 +113,23 @@ class Trainer:
             per_sample_clipnorm,
         )
         kept.optimizer, kept.loss = kept.compiled.optimizer, loss
+
+    def get_compile_config(self) -> dict[str, Any] | None:
+        """Return what `compile` was given, as plain data; None if it was not called."""
+        return None if self._trainer.compiled is None else self._trainer.compiled.get_config()
+
+    def compile_from_config(self, config: dict[str, Any], **own: Any) -> None:
+        """Compile as `get_compile_config` says, and make what the optimizer keeps for each weight."""
+        if type(self).compile is not Trainer.compile and type(self).compile_from_config is Trainer.compile_from_config:
+            warnings.warn(
+                f"{type(self).__name__} has a `compile` of its own, which was not called: what it takes is not known. "
+                "Call it, or define get_compile_config and compile_from_config.",
+                stacklevel=2,
+            )
+            return
+        self.compile(**arguments_from(config), **own)
+        if self.built and self.optimizer is not None:
+            self.optimizer.build(self.trainable_variables)
 
     @property
     def compiled(self) -> bool:

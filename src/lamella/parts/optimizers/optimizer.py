@@ -259,6 +259,16 @@ class Optimizer(Configurable):
         for variable, value in zip(self.variables, weights, strict=True):
             variable.assign(value)
 
+    def save_own_variables(self, store: Any) -> None:
+        """Put `variables` into `store`, which takes arrays by name."""
+        for place, variable in enumerate(self.variables):
+            store[str(place)] = variable
+
+    def load_own_variables(self, store: Any) -> None:
+        """Take `variables` from `store`, which has arrays by name."""
+        for place, variable in enumerate(self.variables):
+            variable.assign(store[str(place)])
+
     @property
     def takes_rows(self) -> bool:
         """Whether the rows of a table that a step looked up are all that the step has to change."""

@@ -1,0 +1,57 @@
+"""Files written whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO
+
+from lamella.core.errors import FileTakenError
+
+
+@contextmanager
+def replacing(path: str | os.PathLike[str], overwrite: bool = True) -> Iterator[BinaryIO]:
+    """Yield a binary file that takes the place of `path` when the block ends, in one step.
+
+    Until then it is a hidden file beside it. Whoever opens `path` meets the old file or the new one, also after a loss
+    of power. An error in the block leaves the old file as it was and nothing else behind. Without `overwrite` a file
+    that is there already stays: FileTakenError.
+
+    >>> import tempfile
+    >>> place = Path(tempfile.mkdtemp()) / "weights.bin"
+    >>> with replacing(place) as file:
+    ...     _ = file.write(b"whole")
+    >>> place.read_bytes(), len(list(place.parent.iterdir()))
+    (b'whole', 1)
+    """
+    # The file that a link leads to is replaced, not the link.
+    target = Path(os.path.realpath(path))
+    if not overwrite and target.exists():
+        raise FileTakenError(f"{os.fspath(path)!r} exists already.", mend="overwrite=True, or another name")
+    temporary = target.parent / f".{target.name[:100]}.{secrets.token_hex(8)}.part"
+    descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
+    try:
+        with os.fdopen(descriptor, "w+b") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        if target.exists():
+            temporary.chmod(target.stat().st_mode & 0o777)
+        os.replace(temporary, target)
+    finally:
+        with suppress(FileNotFoundError):
+            temporary.unlink()
+    _sync_folder(target.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Write the folder's own entries to the disk, where the system can open folders."""
+    if hasattr(os, "O_DIRECTORY"):
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
