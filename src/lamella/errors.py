@@ -22,7 +22,6 @@ from lamella.core.errors import (
     SymbolicValueError,
     UnknownNameError,
     VariableInJitError,
-    WeightsFileError,
     WeightTooLargeError,
 )
 
@@ -49,5 +48,4 @@ __all__ = [
     "UnknownNameError",
     "VariableInJitError",
     "WeightTooLargeError",
-    "WeightsFileError",
 ]

@@ -15,7 +15,7 @@ from keras.src.legacy.saving import legacy_h5_format
 
 import lamella
 from lamella import Input, Sequential, layers
-from lamella.errors import ArgumentError, FileTakenError, NotBuiltError, WeightsFileError
+from lamella.errors import ArgumentError, FileFormatError, FileTakenError, NotBuiltError
 from lamella.saving.safetensors import named_weights
 from tests.files.models import MODELS, stirred
 
@@ -31,7 +31,7 @@ def equal(one: Any, other: Any) -> None:
         np.testing.assert_array_equal(np.asarray(a, "float32"), np.asarray(b, "float32"))
 
 
-def text_of(call: Any, kind: type[Exception] = WeightsFileError) -> str:
+def text_of(call: Any, kind: type[Exception] = FileFormatError) -> str:
     with pytest.raises(kind) as caught:
         call()
     return str(caught.value)

@@ -86,15 +86,11 @@ class DownloadError(LamellaError, ValueError):
 
 
 class FileFormatError(LamellaError, ValueError):
-    """A file of a model that is broken, no such file, or holds what no model's file has: `load_model("a.keras")`."""
+    """A file that is broken, no such file, or another model's; nothing was changed: `load_model`, `load_weights`."""
 
 
 class FileTakenError(LamellaError, FileExistsError):
     """A file would be written over one that is there: `save_weights("a.weights.h5", overwrite=False)`, twice."""
-
-
-class WeightsFileError(LamellaError, ValueError):
-    """A file of weights that is broken, is not one, or is another model's; nothing was changed: `load_weights`."""
 
 
 class NotFiniteError(LamellaError, RuntimeError):

@@ -6,7 +6,7 @@ import warnings
 
 import jax.numpy as jnp
 
-from lamella.core.errors import WeightsFileError
+from lamella.core.errors import FileFormatError
 from lamella.core.variable import Variable
 from lamella.saving.hdf5 import Declared
 
@@ -33,7 +33,7 @@ def report(faults: dict[str, str], skip: bool) -> None:
     if skip:
         warnings.warn(f"These stay as they are; the file's weights do not fit:\n{told}", stacklevel=4)
     else:
-        raise WeightsFileError(
+        raise FileFormatError(
             f"The file's weights are those of another model:\n{told}",
             mend="skip_mismatch=True leaves the layers that do not fit as they are",
         )

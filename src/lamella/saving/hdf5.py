@@ -19,7 +19,7 @@ import h5py
 import jax.numpy as jnp
 import numpy as np
 
-from lamella.core.errors import LamellaError, WeightsFileError
+from lamella.core.errors import FileFormatError, LamellaError
 from lamella.core.memory import in_words
 from lamella.saving.hdf5_text import Texts
 
@@ -63,17 +63,17 @@ def saying(place: str) -> Iterator[None]:
     except _BROKEN as error:
         # The library's text may hold bytes of the file.
         said = str(error).encode("ascii", "backslashreplace").decode()[:200]
-        raise WeightsFileError(f"The file is broken at {place!r}: {said}") from error
+        raise FileFormatError(f"The file is broken at {place!r}: {said}") from error
 
 
 @contextmanager
 def reading(file: BinaryIO) -> Iterator[Source]:
-    """Open a seekable binary file of weights; WeightsFileError if it is none.
+    """Open a seekable binary file of weights; FileFormatError if it is none.
 
     >>> with reading(io.BytesIO(b"PK and more")) as source: ...
     Traceback (most recent call last):
     ...
-    lamella.core.errors.WeightsFileError: Not an HDF5 file: a zip archive.
+    lamella.core.errors.FileFormatError: Not an HDF5 file: a zip archive.
       Try: load_model, which reads .keras files
     """
     file.seek(0)
@@ -91,12 +91,12 @@ def reading(file: BinaryIO) -> Iterator[Source]:
             opened.close()
 
 
-def _not_hdf5(start: bytes) -> WeightsFileError:
+def _not_hdf5(start: bytes) -> FileFormatError:
     if not start:
-        return WeightsFileError("Not an HDF5 file: it is empty.")
+        return FileFormatError("Not an HDF5 file: it is empty.")
     if start.startswith(b"PK"):
-        return WeightsFileError("Not an HDF5 file: a zip archive.", mend="load_model, which reads .keras files")
-    return WeightsFileError(f"Not an HDF5 file: it begins with {start!r}.")
+        return FileFormatError("Not an HDF5 file: a zip archive.", mend="load_model, which reads .keras files")
+    return FileFormatError(f"Not an HDF5 file: it begins with {start!r}.")
 
 
 class Source:
@@ -118,7 +118,7 @@ class Source:
                 return []
             self._must_be(group, h5py.Group, path)
             if len(group) > MOST_MEMBERS:
-                raise WeightsFileError(f"{path!r} in the file has {len(group):,} members, at most {MOST_MEMBERS:,}.")
+                raise FileFormatError(f"{path!r} in the file has {len(group):,} members, at most {MOST_MEMBERS:,}.")
             return sorted(group, key=lambda name: (int(name) if name.isdecimal() else -1, name))
 
     def strings(self, path: str, name: str) -> list[str] | None:
@@ -138,7 +138,7 @@ class Source:
         with saying(path):
             dataset = self._find(path)
             if dataset is None:
-                raise WeightsFileError(f"The file has nothing at {path!r}.")
+                raise FileFormatError(f"The file has nothing at {path!r}.")
             shape, dtype = self._checked(dataset, path)
             array = np.empty(shape, dtype)
             if array.size:
@@ -157,13 +157,13 @@ class Source:
                     return None
                 kind = found.id.links.get_info(name.encode()).type
                 if kind != h5py.h5l.TYPE_HARD:
-                    raise WeightsFileError(f"{walked!r} in the file is a link to another place, which is not followed.")
+                    raise FileFormatError(f"{walked!r} in the file is a link to another place, which is not followed.")
                 found = found[name]
         return found
 
     def _must_be(self, found: Any, kind: type, path: str) -> None:
         if not isinstance(found, kind):
-            raise WeightsFileError(
+            raise FileFormatError(
                 f"{path!r} in the file should be a {kind.__name__.lower()}; it is a {type(found).__name__.lower()}."
             )
 
@@ -172,20 +172,20 @@ class Source:
         plan = dataset.id.get_create_plist()
         layout = plan.get_layout()
         if plan.get_external_count():
-            raise WeightsFileError(f"{path!r} in the file keeps its data in another file, which is not opened.")
+            raise FileFormatError(f"{path!r} in the file keeps its data in another file, which is not opened.")
         if layout not in (h5py.h5d.CONTIGUOUS, h5py.h5d.COMPACT) or plan.get_nfilters():
-            raise WeightsFileError(
+            raise FileFormatError(
                 f"{path!r} in the file is virtual, compressed or in pieces; weights are plain arrays.",
                 mend="h5repack -l CONTI -f NONE old.h5 new.h5",
             )
         dtype, space = _known_type(dataset.id.get_type(), path), dataset.id.get_space()
         if space.get_simple_extent_type() == h5py.h5s.NULL:
-            raise WeightsFileError(f"{path!r} in the file has no shape.")
+            raise FileFormatError(f"{path!r} in the file has no shape.")
         shape = tuple(int(size) for size in space.get_simple_extent_dims())
         needed, stored = math.prod(shape) * dtype.itemsize, dataset.id.get_storage_size()
         offset = dataset.id.get_offset() if layout == h5py.h5d.CONTIGUOUS and needed else 0
         if stored != needed or offset is None or offset + needed > self._size:
-            raise WeightsFileError(
+            raise FileFormatError(
                 f"{path!r} in the file claims the shape {shape}, {in_words(needed)}; the file has {in_words(stored)} "
                 f"there and {in_words(self._size)} in all. Nothing was allocated."
             )
@@ -199,7 +199,7 @@ def _known_type(stored: Any, path: str) -> np.dtype[Any]:
     if stored.get_class() == h5py.h5t.OPAQUE and stored.get_size() == 2:
         # HDF5 has no bfloat16; these are its bytes.
         return _BFLOAT16
-    raise WeightsFileError(f"{path!r} in the file has a type that no weight has.")
+    raise FileFormatError(f"{path!r} in the file has a type that no weight has.")
 
 
 class Store(Mapping[str, Any]):
@@ -238,10 +238,10 @@ class Sink:
         elif array.dtype.name in _NAMES:
             self._group.create_dataset(_plain(key), data=array)
         else:
-            raise WeightsFileError(f"{key!r}: files of weights hold no {array.dtype}.", mend="an array of numbers")
+            raise FileFormatError(f"{key!r}: files of weights hold no {array.dtype}.", mend="an array of numbers")
 
 
 def _plain(key: str) -> str:
     if not key or "/" in key or key in (".", "..") or "\0" in key:
-        raise WeightsFileError(f"{key!r} is no name for an array in a file.", mend="a word without '/'")
+        raise FileFormatError(f"{key!r} is no name for an array in a file.", mend="a word without '/'")
     return key

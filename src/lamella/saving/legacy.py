@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, BinaryIO
 
-from lamella.core.errors import WeightsFileError
+from lamella.core.errors import FileFormatError
 from lamella.core.variable import Variable
 from lamella.saving.fitting import difference, report
 from lamella.saving.hdf5 import Source, reading
@@ -26,7 +26,7 @@ def read_config(file: BinaryIO) -> str:
     with reading(file) as source:
         found = source.strings("", "model_config")
     if not found:
-        raise WeightsFileError("The file has weights alone, no model.", mend="model.load_weights(path)")
+        raise FileFormatError("The file has weights alone, no model.", mend="model.load_weights(path)")
     return found[0]
 
 
@@ -39,7 +39,7 @@ def read_legacy_weights(model: Any, file: BinaryIO, *, by_name: bool = False, sk
     with reading(file) as source:
         place = root(source)
         if place is None:
-            raise WeightsFileError(
+            raise FileFormatError(
                 "The file does not have the layout of Keras 2.", mend='a name that ends in ".weights.h5"'
             )
         faults: dict[str, str] = {}
@@ -65,7 +65,7 @@ def _pairs(model: Any, source: Source, place: str, by_name: bool) -> Iterator[tu
         known = {layer.name: layer for layer in layers}
         yield from ((_joined(place, name), _ordered(known[name])) for name in names if name in known)
     elif len(names) != len(layers):
-        raise WeightsFileError(
+        raise FileFormatError(
             f"The model has {len(layers)} layers with weights ({_some(layer.name for layer in layers)}); the file has "
             f"{len(names)} ({_some(names)}).",
             mend="by_name=True for the layers that have the same names",
@@ -106,7 +106,7 @@ def _names(source: Source, path: str, name: str) -> list[str]:
 def _joined(path: str, name: str) -> str:
     """Return the place of a name inside a place; a name leads nowhere else."""
     if any(part in ("", ".", "..") for part in name.split("/")):
-        raise WeightsFileError(f"{path!r} in the file names {name!r}, which is no place inside it.")
+        raise FileFormatError(f"{path!r} in the file names {name!r}, which is no place inside it.")
     return f"{path}/{name}" if path else name
 
 

@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 import jax.numpy as jnp
 import numpy as np
 
-from lamella.core.errors import WeightsFileError
+from lamella.core.errors import FileFormatError
 from lamella.core.variable import Variable
 from lamella.saving.fitting import difference, report
 from lamella.saving.hdf5 import Declared
@@ -91,7 +91,7 @@ def read_safetensors(model: Any, file: Any, *, skip_mismatch: bool = False) -> N
             array = np.empty(declared.shape, declared.dtype)
             file.seek(start + offset)
             if file.readinto(_bytes_of(array)) != array.nbytes:
-                raise WeightsFileError(f"The file ends inside {name!r}.")
+                raise FileFormatError(f"The file ends inside {name!r}.")
             variable.assign(array)
 
 
@@ -101,22 +101,22 @@ def read_header(file: Any) -> tuple[dict[str, tuple[Declared, int]], int]:
     file.seek(0)
     length = int.from_bytes(file.read(_LENGTH), "little")
     if not 2 <= length <= min(_LONGEST_HEADER, size - _LENGTH):
-        raise WeightsFileError(f"Not a safetensors file: of {size} bytes, {length} would be the header.")
+        raise FileFormatError(f"Not a safetensors file: of {size} bytes, {length} would be the header.")
     try:
         header = json.loads(file.read(length), object_pairs_hook=_once)
         entries = {name: entry for name, entry in header.items() if name != "__metadata__"}
         found = {name: _declared(name, entry) for name, entry in entries.items()}
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        if isinstance(error, WeightsFileError):
+        if isinstance(error, FileFormatError):
             raise
-        raise WeightsFileError(f"The header of the safetensors file is broken: {str(error)[:200]!r}.") from error
+        raise FileFormatError(f"The header of the safetensors file is broken: {str(error)[:200]!r}.") from error
     end = 0
     for name, (declared, offset) in sorted(found.items(), key=lambda item: item[1][1]):
         if offset != end:
-            raise WeightsFileError(f"{name!r} in the file begins at {offset}; the array before it ends at {end}.")
+            raise FileFormatError(f"{name!r} in the file begins at {offset}; the array before it ends at {end}.")
         end += math.prod(declared.shape) * declared.dtype.itemsize
     if end != size - _LENGTH - length:
-        raise WeightsFileError(f"The arrays in the file take {end} bytes; there are {size - _LENGTH - length}.")
+        raise FileFormatError(f"The arrays in the file take {end} bytes; there are {size - _LENGTH - length}.")
     return found, _LENGTH + length
 
 
@@ -135,8 +135,8 @@ def _declared(name: str, entry: Any) -> tuple[Declared, int]:
     dtype, shape, (start, end) = entry["dtype"], entry["shape"], entry["data_offsets"]
     numbers = [*shape, start, end]
     if dtype not in _TYPES or not all(type(number) is int and number >= 0 for number in numbers):
-        raise WeightsFileError(f"{name!r} in the file is {dtype!r} of the shape {shape!r}: no array of numbers.")
+        raise FileFormatError(f"{name!r} in the file is {dtype!r} of the shape {shape!r}: no array of numbers.")
     declared = Declared(tuple(shape), _TYPES[dtype])
     if end - start != math.prod(shape) * declared.dtype.itemsize:
-        raise WeightsFileError(f"{name!r} in the file claims the shape {declared.shape} and {end - start} bytes.")
+        raise FileFormatError(f"{name!r} in the file claims the shape {declared.shape} and {end - start} bytes.")
     return declared, start

@@ -8,7 +8,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 import h5py
 
-from lamella.core.errors import WeightsFileError
+from lamella.core.errors import FileFormatError
 from lamella.core.seeds import SeedGenerator
 from lamella.core.variable import Variable
 from lamella.parts.optimizers import Optimizer
@@ -45,9 +45,7 @@ def read_weights(model: Any, file: BinaryIO, *, skip_mismatch: bool = False, opt
     things = things_in(model)
     with reading(file) as source:
         if legacy.root(source) is not None:
-            raise WeightsFileError(
-                "The file has the layout of Keras 2, which is read by another name.", mend="model.h5"
-            )
+            raise FileFormatError("The file has the layout of Keras 2, which is read by another name.", mend="model.h5")
         places = [_Place(path, thing, _store(source, path)) for path, thing in things]
         faults = {place.path: fault for place in places if (fault := _fault(place))}
         if not skip_mismatch:
@@ -109,7 +107,7 @@ def _unasked(source: Source, asked: set[str]) -> Iterator[str]:
         names = source.members(path)
         seen += len(names)
         if seen > MOST_MEMBERS or path.count("/") > DEEPEST:
-            raise WeightsFileError(f"The file has more than {MOST_MEMBERS:,} parts, or nests them over {DEEPEST} deep.")
+            raise FileFormatError(f"The file has more than {MOST_MEMBERS:,} parts, or nests them over {DEEPEST} deep.")
         known = path.replace(_OLD_ROOT, "layers", 1)
         if "vars" in names and known not in asked and source.members(_vars(path)):
             yield path
