@@ -1,25 +1,34 @@
-"""The campaign of deaths: a process that saves a model again and again is killed at a random moment, many times.
+"""The campaign of deaths: a process that saves a model again and again is killed, many times.
 
 python -m tests.files.deaths --deaths 200
+
+The command kills at random moments. Where a moment falls depends on the machine, so the tests kill at chosen lines.
 """
 
 from __future__ import annotations
 
 import argparse
+import multiprocessing
 import os
 import random
 import signal
 import sys
 import tempfile
 import time
-import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import numpy as np
 
 import lamella
+from lamella.saving import durable
+
+# Each process that dies is forked from one that has imported all and started no thread.
+_PROCESSES = multiprocessing.get_context("forkserver")
+_PROCESSES.set_forkserver_preload(["lamella"])
 
 
 @dataclass
@@ -45,28 +54,72 @@ def _value(path: Path) -> float | None:
 
 
 def campaign(folder: Path, deaths: int, seed: int) -> Found:
-    """Save and kill; return what was found."""
-    draw, found = random.Random(seed), Found()
-    path = folder / "model.keras"
-    model, before = _filled(0.0), 0.0
-    model.save(path)
+    """Save, kill at random moments, and return what was found."""
+    draw = random.Random(seed)
+
+    def die(path: Path, number: int) -> None:
+        here, there = _PROCESSES.Pipe()
+        child = _PROCESSES.Process(target=_save_twice, args=(path, number, there))
+        child.start()
+        took = here.recv()
+        # From before the first byte to after the last.
+        time.sleep(draw.uniform(0, 1.5 * took))
+        child.kill()
+        child.join()
+
+    return _count(folder, die, deaths)
+
+
+def _save_twice(path: Path, number: int, told: Any) -> None:
+    """Save beside the path, tell how long it takes, and save to the path; wait for the end."""
+    model, other = _filled(float(number)), path.with_name("other.keras")
+    model.save(other)
     start = time.perf_counter()
+    model.save(other)
+    told.send(time.perf_counter() - start)
     model.save(path)
-    # From before the first byte to after the last.
-    longest = (time.perf_counter() - start) * 1.5
+    time.sleep(60)
+
+
+def at_lines(folder: Path, deaths: int) -> Found:
+    """Save, die at lines from the first to the last that saving runs through, and return what was found."""
+    lines = _save_and_die(folder / "counted.keras", 0, None)
+
+    def die(path: Path, number: int) -> None:
+        child = _PROCESSES.Process(target=_save_and_die, args=(path, number, lines * number // deaths))
+        child.start()
+        child.join()
+        assert child.exitcode == -signal.SIGKILL
+
+    return _count(folder, die, deaths)
+
+
+def _save_and_die(path: Path, number: int, last: int | None) -> int:
+    """Save, and kill this very process at a line of the file that puts files in their place; count the lines."""
+    model, count = _filled(float(number)), 0
+
+    def trace(frame: FrameType, event: str, argument: Any) -> Any:
+        nonlocal count
+        if frame.f_code.co_filename != durable.__file__:
+            return None
+        count += 1
+        if count == last:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return trace
+
+    sys.settrace(trace)
+    try:
+        model.save(path)
+    finally:
+        sys.settrace(None)
+    return count
+
+
+def _count(folder: Path, die: Callable[[Path, int], None], deaths: int) -> Found:
+    found, before, path = Found(), 0.0, folder / "model.keras"
+    _filled(before).save(path)
     for death in range(1, deaths + 1):
-        model.set_weights([np.full(weight.shape, float(death), "float32") for weight in model.weights])
-        with warnings.catch_warnings():
-            # Threads do not come along into the child; what it does needs none.
-            warnings.simplefilter("ignore")
-            child = os.fork()
-        if child == 0:
-            model.save(path)
-            time.sleep(longest)
-            os._exit(0)
-        time.sleep(draw.uniform(0, longest))
-        os.kill(child, signal.SIGKILL)
-        os.waitpid(child, 0)
+        die(path, death)
         after = _value(path)
         found.old += after == before
         found.new += after == death

@@ -22,9 +22,9 @@ def small() -> Any:
 
 
 def test_a_killed_process_leaves_the_old_file_or_the_new_one(tmp_path: Path) -> None:
-    found = deaths.campaign(tmp_path, deaths=20, seed=0)
+    found = deaths.at_lines(tmp_path, deaths=20)
     assert found.broken == 0 and found.old + found.new == 20
-    assert found.old and found.new, f"the kills came all too early or all too late: {found}"
+    assert found.old > 10 and found.new, f"the kills came all too early or all too late: {found}"
 
 
 def test_layers_shared_by_models_in_models_stay_one(tmp_path: Path) -> None:
