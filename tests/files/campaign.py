@@ -16,8 +16,10 @@ import multiprocessing
 import random
 import resource
 import signal
+import tempfile
 import time
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import h5py
@@ -52,7 +54,7 @@ def originals() -> dict[str, bytes]:
     """The files that are broken, by their kinds."""
     model, files = target(), {kind: io.BytesIO() for kind in KINDS}
     write_weights(model, files["weights.h5"], optimizer=True)
-    write_safetensors(model, files["safetensors"])
+    files["safetensors"].write(safetensors_of(model))
     with h5py.File(files["h5"], "w") as file:
         file.attrs["layer_names"] = [layer.name for layer in model.layers]
         for layer in model.layers:
@@ -61,6 +63,14 @@ def originals() -> dict[str, bytes]:
             for weight in weights:
                 file[f"{layer.name}/{weight.path}"] = weight.numpy()
     return {kind: file.getvalue() for kind, file in files.items()}
+
+
+def safetensors_of(model: Any) -> bytes:
+    """The bytes of a file of safetensors."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "a")
+        write_safetensors(model, path)
+        return path.read_bytes()
 
 
 def broken(data: bytes, rng: random.Random) -> bytes:
@@ -96,7 +106,10 @@ def outcome(data: bytes, kind: str = "weights.h5") -> str:
         if kind == "h5":
             read_legacy_weights(model, file)
         elif kind == "safetensors":
-            read_safetensors(model, file)
+            with tempfile.NamedTemporaryFile() as named:
+                named.write(data)
+                named.flush()
+                read_safetensors(model, named.name)
         else:
             read_weights(model, file, optimizer=True)
     except LamellaError:

@@ -12,6 +12,7 @@ import keras
 import numpy as np
 import pytest
 from keras.src.legacy.saving import legacy_h5_format
+from safetensors.numpy import load_file
 
 import lamella
 from lamella import Input, Sequential, layers
@@ -81,11 +82,18 @@ class TestTheVerbs:
             assert "end in '.weights.h5' or '.safetensors'" in text_of(
                 lambda n=name: model.save_weights(n), ArgumentError
             )
-        assert "one file" in text_of(lambda: model.save_weights("a.weights.h5", max_shard_size=1), ArgumentError)
-        assert "load_model" in text_of(lambda: model.load_weights("a.keras"), ArgumentError)
+        assert "Files of weights end in" in text_of(lambda: model.load_weights("a.onnx"), ArgumentError)
         assert "by_name is for" in text_of(lambda: model.load_weights("a.weights.h5", by_name=True), ArgumentError)
         with pytest.raises(FileNotFoundError):
             model.load_weights(tmp_path / "nothing.weights.h5")
+
+    def test_weights_of_a_whole_model(self, tmp_path: Path) -> None:
+        model, other = stirred(stack()), stack()
+        model.save(tmp_path / "a.keras")
+        other.load_weights(tmp_path / "a.keras")
+        equal(model, other)
+        (tmp_path / "a.keras").write_bytes(b"PK")
+        assert "it has 2 bytes" in text_of(lambda: other.load_weights(tmp_path / "a.keras"))
 
     def test_a_model_without_weights_yet(self, path: Path) -> None:
         model = Sequential([layers.Dense(3)])
@@ -272,6 +280,7 @@ class TestSafetensors:
     def test_the_bytes_are_those_of_the_format(self, tmp_path: Path) -> None:
         path, model = tmp_path / "a.safetensors", stirred(stack(lamella, 2))
         model.save_weights(path)
+        np.testing.assert_array_equal(load_file(path)["layers/dense/kernel"], model.get_weights()[0])
         data = path.read_bytes()
         length = int.from_bytes(data[:8], "little")
         header = json.loads(data[8 : 8 + length])
@@ -294,18 +303,24 @@ class TestSafetensors:
     @pytest.mark.parametrize(
         ("header", "said"),
         [
-            ({"a": {"dtype": "F32", "shape": [1 << 40], "data_offsets": [0, 8]}}, "claims the shape"),
-            ({"a": {"dtype": "F32", "shape": [2], "data_offsets": [8, 16]}}, "begins at 8"),
-            ({"a": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}, "take 4 bytes; there are 8"),
-            ({"a": {"dtype": "O", "shape": [1], "data_offsets": [0, 8]}}, "no array of numbers"),
-            ({"a": {"dtype": "F32", "shape": [-2], "data_offsets": [0, 8]}}, "no array of numbers"),
-            ({"a": {"dtype": "F32", "shape": "12", "data_offsets": [0, 8]}}, "no array of numbers"),
-            ({"a": 3}, "header of the safetensors file is broken"),
-            ([1, 2], "header of the safetensors file is broken"),
+            ('{"a": {"dtype": "F32", "shape": [1099511627776], "data_offsets": [0, 8]}}', "invalid shape"),
+            ('{"a": {"dtype": "F32", "shape": [2], "data_offsets": [8, 16]}}', "invalid offset for tensor `a`"),
+            ('{"a": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}', "file not fully covered"),
+            ('{"a": {"dtype": "O", "shape": [1], "data_offsets": [0, 8]}}', "unknown variant `O`"),
+            ('{"a": {"dtype": "C64", "shape": [1], "data_offsets": [0, 8]}}', "'a' in the file has the type C64"),
+            ('{"a": {"dtype": "F32", "shape": [-2], "data_offsets": [0, 8]}}', "integer `-2`"),
+            ('{"a": {"dtype": "F32", "shape": "12", "data_offsets": [0, 8]}}', "expected a sequence"),
+            ('{"a": 3}', "expected struct TensorInfo"),
+            ("[1, 2]", "expected struct HashMetadata"),
+            (
+                '{"a": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]},'
+                ' "a": {"dtype": "I32", "shape": [2], "data_offsets": [0, 8]}}',
+                "it has the key 'a' twice",
+            ),
         ],
     )
-    def test_headers_that_lie(self, header: Any, said: str, tmp_path: Path) -> None:
-        text = json.dumps(header).encode()
+    def test_headers_that_lie(self, header: str, said: str, tmp_path: Path) -> None:
+        text = header.encode()
         (tmp_path / "a.safetensors").write_bytes(len(text).to_bytes(8, "little") + text + bytes(8))
         assert said in text_of(lambda: stack().load_weights(tmp_path / "a.safetensors"))
 

@@ -27,16 +27,21 @@ def replacing(path: str | os.PathLike[str], overwrite: bool = True) -> Iterator[
     >>> place.read_bytes(), len(list(place.parent.iterdir()))
     (b'whole', 1)
     """
+    with replacing_by_name(path, overwrite) as name, name.open("x+b") as file:
+        yield file
+
+
+@contextmanager
+def replacing_by_name(path: str | os.PathLike[str], overwrite: bool = True) -> Iterator[Path]:
+    """Yield the name of a file that the block makes, and that takes the place of `path` as `replacing` says."""
     # The file that a link leads to is replaced, not the link.
     target = Path(os.path.realpath(path))
     if not overwrite and target.exists():
         raise FileTakenError(f"{os.fspath(path)!r} exists already.", mend="overwrite=True, or another name")
     temporary = target.parent / f".{target.name[:100]}.{secrets.token_hex(8)}.part"
-    descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
     try:
-        with os.fdopen(descriptor, "w+b") as file:
-            yield file
-            file.flush()
+        yield temporary
+        with temporary.open("r+b") as file:
             os.fsync(file.fileno())
         if target.exists():
             temporary.chmod(target.stat().st_mode & 0o777)

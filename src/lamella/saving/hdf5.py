@@ -11,7 +11,7 @@ from __future__ import annotations
 import io
 import math
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, BinaryIO, NamedTuple
 
@@ -119,7 +119,12 @@ class Source:
             self._must_be(group, h5py.Group, path)
             if len(group) > MOST_MEMBERS:
                 raise FileFormatError(f"{path!r} in the file has {len(group):,} members, at most {MOST_MEMBERS:,}.")
-            return sorted(group, key=lambda name: (int(name) if name.isdecimal() else -1, name))
+            return self.in_order(group)
+
+    @staticmethod
+    def in_order(names: Iterable[str]) -> list[str]:
+        """Return names in the order of their numbers where they are numbers."""
+        return sorted(names, key=lambda name: (int(name) if name.isdecimal() else -1, name))
 
     def strings(self, path: str, name: str) -> list[str] | None:
         """Return the text, or list of texts, that is written about a group under a name; None without one."""
@@ -232,13 +237,18 @@ class Sink:
         self._group = group
 
     def __setitem__(self, key: str, value: Any) -> None:
-        array = np.asarray(getattr(value, "value", value))
+        array = as_array(value)
         if array.dtype == _BFLOAT16:
             self._group.create_dataset(_plain(key), data=array.view("V2")).attrs["dtype"] = "bfloat16"
         elif array.dtype.name in _NAMES:
             self._group.create_dataset(_plain(key), data=array)
         else:
             raise FileFormatError(f"{key!r}: files of weights hold no {array.dtype}.", mend="an array of numbers")
+
+
+def as_array(value: Any) -> np.ndarray[Any, Any]:
+    """Return the array of a variable, or of anything that is one."""
+    return np.asarray(getattr(value, "value", value))
 
 
 def _plain(key: str) -> str:

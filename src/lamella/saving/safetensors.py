@@ -1,23 +1,26 @@
-"""Weights as safetensors: a JSON header, then the arrays, under names as "layers/dense/kernel".
+"""Weights as safetensors: arrays under names as "layers/dense/kernel".
 
-The format is that of https://github.com/huggingface/safetensors: eight bytes with the header's length, the header, the
-bytes. A name is the layer's place in the model, as in `.weights.h5`, and the weight's name; it depends on no counter.
+A name is the layer's place in the model, as in `.weights.h5`, and the weight's name; it depends on no counter. The
+format, https://github.com/huggingface/safetensors, is read and written by its own package, which checks each size
+against the file before it reads.
 """
 
 from __future__ import annotations
 
-import io
-import json
-import math
-from typing import Any, BinaryIO
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 
 from lamella.core.errors import FileFormatError
+from lamella.core.extras import need
 from lamella.core.variable import Variable
 from lamella.saving.fitting import difference, report
 from lamella.saving.hdf5 import Declared
+from lamella.saving.plain import read_json
 from lamella.saving.walk import things_in
 
 _TYPES: dict[str, np.dtype[Any]] = {
@@ -27,10 +30,6 @@ _TYPES: dict[str, np.dtype[Any]] = {
     **{f"U{bits}": np.dtype(f"uint{bits}") for bits in (64, 32, 16, 8)},
     "BOOL": np.dtype("bool"),
 }
-_CODES = {dtype: code for code, dtype in _TYPES.items()}
-# The format's own limit.
-_LONGEST_HEADER = 100_000_000
-_LENGTH = 8
 
 
 def named_weights(model: Any) -> dict[str, Variable]:
@@ -54,89 +53,57 @@ def named_weights(model: Any) -> dict[str, Variable]:
     return named
 
 
-def write_safetensors(model: Any, file: BinaryIO) -> None:
-    """Write a built model's weights to a binary file that is open for writing."""
-    named = named_weights(model)
-    # Wide types first: every array begins at a multiple of its width.
-    order = sorted(named, key=lambda name: (-jnp.dtype(named[name].dtype).itemsize, name))
-    header: dict[str, Any] = {"__metadata__": {"format": "lamella"}}
-    end = 0
-    for name in order:
-        variable = named[name]
-        start, end = end, end + variable.nbytes
-        code = _CODES[jnp.dtype(variable.dtype)]
-        header[name] = {"dtype": code, "shape": list(variable.shape), "data_offsets": [start, end]}
-    text = json.dumps(header, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % _LENGTH)
-    file.write(len(text).to_bytes(_LENGTH, "little") + text)
-    for name in order:
-        file.write(_bytes_of(np.ascontiguousarray(named[name].value)))
+def write_safetensors(model: Any, path: Path) -> None:
+    """Write a built model's weights to a file."""
+    package = need("safetensors.numpy", "safetensors")
+    arrays = {name: np.asarray(variable.value, order="C") for name, variable in named_weights(model).items()}
+    package.save_file(arrays, path, metadata={"format": "lamella"})
 
 
-def read_safetensors(model: Any, file: Any, *, skip_mismatch: bool = False) -> None:
+def read_safetensors(model: Any, path: str, *, skip_mismatch: bool = False) -> None:
     """Read what `write_safetensors` wrote into a built model; everything is compared before a weight is changed."""
-    found, start = read_header(file)
-    named = named_weights(model)
-    faults = {name: "it is not in the file" for name in named if name not in found}
-    both = {name: variable for name, variable in named.items() if name in found}
-    compared = {name: difference(variable, found[name][0]) for name, variable in both.items()}
-    faults |= {name: fault for name, fault in compared.items() if fault}
-    if not skip_mismatch:
-        faults |= {name: "there is no such weight" for name in found if name not in named}
-    if faults:
-        report(faults, skip_mismatch)
-    for name, variable in both.items():
-        if name not in faults:
-            declared, offset = found[name]
-            array = np.empty(declared.shape, declared.dtype)
-            file.seek(start + offset)
-            if file.readinto(_bytes_of(array)) != array.nbytes:
-                raise FileFormatError(f"The file ends inside {name!r}.")
-            variable.assign(array)
+    with opened(path) as file:
+        found = declared_in(file)
+        named = named_weights(model)
+        faults = {name: "it is not in the file" for name in named if name not in found}
+        both = {name: variable for name, variable in named.items() if name in found}
+        compared = {name: difference(variable, found[name]) for name, variable in both.items()}
+        faults |= {name: fault for name, fault in compared.items() if fault}
+        if not skip_mismatch:
+            faults |= {name: "there is no such weight" for name in found if name not in named}
+        if faults:
+            report(faults, skip_mismatch)
+        for name, variable in both.items():
+            if name not in faults:
+                variable.assign(file.get_tensor(name))
 
 
-def read_header(file: Any) -> tuple[dict[str, tuple[Declared, int]], int]:
-    """Return what arrays a file has and where they begin, checked against its size; and where the first begins."""
-    size = file.seek(0, io.SEEK_END)
-    file.seek(0)
-    length = int.from_bytes(file.read(_LENGTH), "little")
-    if not 2 <= length <= min(_LONGEST_HEADER, size - _LENGTH):
-        raise FileFormatError(f"Not a safetensors file: of {size} bytes, {length} would be the header.")
+@contextmanager
+def opened(path: str) -> Iterator[Any]:
+    """Open a file of safetensors, whose header the package has looked through; FileFormatError if it is none."""
+    package = need("safetensors", "safetensors")
     try:
-        header = json.loads(file.read(length), object_pairs_hook=_once)
-        entries = {name: entry for name, entry in header.items() if name != "__metadata__"}
-        found = {name: _declared(name, entry) for name, entry in entries.items()}
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        if isinstance(error, FileFormatError):
-            raise
-        raise FileFormatError(f"The header of the safetensors file is broken: {str(error)[:200]!r}.") from error
-    end = 0
-    for name, (declared, offset) in sorted(found.items(), key=lambda item: item[1][1]):
-        if offset != end:
-            raise FileFormatError(f"{name!r} in the file begins at {offset}; the array before it ends at {end}.")
-        end += math.prod(declared.shape) * declared.dtype.itemsize
-    if end != size - _LENGTH - length:
-        raise FileFormatError(f"The arrays in the file take {end} bytes; there are {size - _LENGTH - length}.")
-    return found, _LENGTH + length
+        with package.safe_open(path, framework="np") as file:
+            _check_names(path)
+            yield file
+    except package.SafetensorError as error:
+        raise FileFormatError(f"Not a whole safetensors file: {str(error)[:200]}.") from error
 
 
-def _bytes_of(array: np.ndarray[Any, Any]) -> memoryview:
-    return array.reshape(-1).view("uint8").data
+def _check_names(path: str) -> None:
+    """Refuse a header with a name twice: the package takes the last."""
+    with open(path, "rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        read_json(file.read(length), "the header")
 
 
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise ValueError("a name stands there twice")
+def declared_in(file: Any) -> dict[str, Declared]:
+    """Return what arrays an open file has."""
+    found = {}
+    for name in file.keys():  # noqa: SIM118 - no dict: it has no other way to its names
+        entry = file.get_slice(name)
+        kind = entry.get_dtype()
+        if kind not in _TYPES:
+            raise FileFormatError(f"{name!r} in the file has the type {kind}, which no weight has.")
+        found[name] = Declared(tuple(entry.get_shape()), _TYPES[kind])
     return found
-
-
-def _declared(name: str, entry: Any) -> tuple[Declared, int]:
-    dtype, shape, (start, end) = entry["dtype"], entry["shape"], entry["data_offsets"]
-    numbers = [*shape, start, end]
-    if dtype not in _TYPES or not all(type(number) is int and number >= 0 for number in numbers):
-        raise FileFormatError(f"{name!r} in the file is {dtype!r} of the shape {shape!r}: no array of numbers.")
-    declared = Declared(tuple(shape), _TYPES[dtype])
-    if end - start != math.prod(shape) * declared.dtype.itemsize:
-        raise FileFormatError(f"{name!r} in the file claims the shape {declared.shape} and {end - start} bytes.")
-    return declared, start

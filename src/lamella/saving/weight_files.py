@@ -5,15 +5,18 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, BinaryIO
+from pathlib import Path
+from typing import Any
 
 from lamella.core.errors import ArgumentError, LamellaError, add_context
-from lamella.saving.durable import replacing
+from lamella.saving.archive import Archive
+from lamella.saving.durable import replacing, replacing_by_name
 from lamella.saving.legacy import read_legacy_weights
 from lamella.saving.safetensors import read_safetensors, write_safetensors
-from lamella.saving.weights import read_weights, write_weights
+from lamella.saving.shards import LIST, reading_shards, write_shards
+from lamella.saving.weights import read_source, read_weights, write_weights
 
-_KERAS, _TENSORS, _LEGACY = ".weights.h5", ".safetensors", (".h5", ".hdf5")
+_KERAS, _TENSORS, _MODEL, _LEGACY = ".weights.h5", ".safetensors", ".keras", (".h5", ".hdf5")
 
 
 def save_weights(
@@ -21,7 +24,8 @@ def save_weights(
 ) -> None:
     """Write a built model's weights to a file, in one step: ".weights.h5" as Keras does, or ".safetensors".
 
-    The former has the optimizer's state, too, if the model is compiled.
+    The former has the optimizer's state, too, if the model is compiled. With `max_shard_size`, in GB, such files are as
+    many as it takes, and `filepath` ends in ".weights.json", the list of them.
 
     >>> import tempfile
     >>> from lamella import Input, Sequential, layers
@@ -30,23 +34,33 @@ def save_weights(
     >>> load_weights(model, path)
     """
     name = os.fspath(filepath)
-    if max_shard_size is not None:
-        raise ArgumentError("save_weights writes one file, of any size.", mend="max_shard_size=None")
-    if not name.endswith((_KERAS, _TENSORS)):
-        raise ArgumentError(
-            f"Files of weights end in {_KERAS!r} or {_TENSORS!r}, got {name!r}.", mend=f'save_weights("model{_KERAS}")'
-        )
-    with _naming(name), replacing(name, overwrite) as file:
-        if name.endswith(_KERAS):
-            write_weights(model, file, optimizer=True)
+    _check_ending(name, max_shard_size)
+    with _naming(name):
+        if max_shard_size is not None:
+            write_shards(model, Path(name), max_shard_size, overwrite)
+        elif name.endswith(_KERAS):
+            with replacing(name, overwrite) as file:
+                write_weights(model, file, optimizer=True)
         else:
-            write_safetensors(model, file)
+            with replacing_by_name(name, overwrite) as path:
+                write_safetensors(model, path)
+
+
+def _check_ending(name: str, most: float | None) -> None:
+    endings = (_KERAS, _TENSORS) if most is None else (LIST,)
+    if most is not None and not most > 0:
+        raise ArgumentError(f"max_shard_size is a number of GB, got {most!r}.", mend="max_shard_size=5")
+    if not name.endswith(endings):
+        said = " or ".join(map(repr, endings))
+        which = "Files of weights end" if most is None else "The list of weights in several files ends"
+        mend = "; max_shard_size=5 for that" if most is None and name.endswith(LIST) else ""
+        raise ArgumentError(f"{which} in {said}, got {name!r}.", mend=f'save_weights("model{endings[0]}"){mend}')
 
 
 def load_weights(
     model: Any, filepath: str | os.PathLike[str], skip_mismatch: bool = False, by_name: bool = False
 ) -> None:
-    """Read weights from a file that `save_weights` or Keras wrote, into a built model of the same layers.
+    """Read weights from a file that `save_weights`, `save` or Keras wrote, into a built model of the same layers.
 
     All is compared with the file before the first weight is changed; a file that is broken, or another model's, changes
     none. `skip_mismatch` leaves the layers that do not fit as they are, with a warning. Files of Keras 2 (".h5") go by
@@ -56,22 +70,23 @@ def load_weights(
     legacy = name.endswith(_LEGACY) and not name.endswith(_KERAS)
     if by_name and not legacy:
         raise ArgumentError("by_name is for files of Keras 2, which end in '.h5'; in others layers have places.")
-    if not legacy and not name.endswith((_KERAS, _TENSORS)):
+    if not legacy and not name.endswith((_KERAS, _TENSORS, _MODEL, LIST)):
         raise ArgumentError(
-            f"Files of weights end in {_KERAS!r}, {_TENSORS!r} or {_LEGACY[0]!r}, got {name!r}.",
-            mend="load_model, for a .keras file",
+            f"Files of weights end in {_KERAS!r}, {LIST!r}, {_TENSORS!r}, {_MODEL!r} or {_LEGACY[0]!r}, got {name!r}."
         )
     with _naming(name), open(name, "rb") as file:
-        _read(model, file, name, skip_mismatch, by_name)
-
-
-def _read(model: Any, file: BinaryIO, name: str, skip: bool, by_name: bool) -> None:
-    if name.endswith(_KERAS):
-        read_weights(model, file, skip_mismatch=skip, optimizer=True)
-    elif name.endswith(_TENSORS):
-        read_safetensors(model, file, skip_mismatch=skip)
-    else:
-        read_legacy_weights(model, file, by_name=by_name, skip_mismatch=skip)
+        if legacy:
+            read_legacy_weights(model, file, by_name=by_name, skip_mismatch=skip_mismatch)
+        elif name.endswith(_TENSORS):
+            read_safetensors(model, name, skip_mismatch=skip_mismatch)
+        elif name.endswith(LIST):
+            with reading_shards(name) as source:
+                read_source(model, source, skip_mismatch=skip_mismatch, optimizer=True)
+        elif name.endswith(_MODEL):
+            with Archive(file, name).weights() as weights:
+                read_weights(model, weights, skip_mismatch=skip_mismatch, optimizer=True)
+        else:
+            read_weights(model, file, skip_mismatch=skip_mismatch, optimizer=True)
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, BinaryIO, NamedTuple
 
 import h5py
@@ -23,17 +23,27 @@ _OLD_ROOT = "_layer_checkpoint_dependencies"
 
 def write_weights(model: Any, file: BinaryIO, optimizer: bool = False) -> None:
     """Write a built model's weights, and its optimizer's state if asked, to a binary file that is open for writing."""
+    with h5py.File(file, "w") as opened:
+
+        def place(path: str, name: str) -> Sink:
+            group = opened.create_group(path)
+            group.attrs["name"] = name
+            return Sink(group)
+
+        fill(model, place, optimizer=optimizer)
+
+
+def fill(model: Any, place: Callable[[str, str], Sink], *, optimizer: bool) -> None:
+    """Put the arrays of each layer where `place` says, for its path and its name."""
     things = things_in(model)
     if optimizer and model.optimizer is not None:
         things += walk(model.optimizer, "optimizer")
-    with h5py.File(file, "w") as opened:
-        for path, thing in things:
-            group = opened.create_group(_vars(path))
-            group.attrs["name"] = thing.name
-            if isinstance(thing, SeedGenerator):
-                Sink(group)["0"] = thing.state
-            else:
-                thing.save_own_variables(Sink(group))
+    for path, thing in things:
+        sink = place(_vars(path), thing.name)
+        if isinstance(thing, SeedGenerator):
+            sink["0"] = thing.state
+        else:
+            thing.save_own_variables(sink)
 
 
 def read_weights(model: Any, file: BinaryIO, *, skip_mismatch: bool = False, optimizer: bool = False) -> None:
@@ -42,22 +52,26 @@ def read_weights(model: Any, file: BinaryIO, *, skip_mismatch: bool = False, opt
     Everything is compared with the file before the first weight is changed. With `skip_mismatch` the layers that do not
     fit stay as they are, with a warning. `optimizer` reads the optimizer's state too; one that does not fit stays new.
     """
-    things = things_in(model)
     with reading(file) as source:
         if legacy.root(source) is not None:
             raise FileFormatError("The file has the layout of Keras 2, which is read by another name.", mend="model.h5")
-        places = [_Place(path, thing, _store(source, path)) for path, thing in things]
-        faults = {place.path: fault for place in places if (fault := _fault(place))}
-        if not skip_mismatch:
-            faults |= {path: "there is no such layer" for path in _unasked(source, {path for path, _ in things})}
-        if faults:
-            report(faults, skip_mismatch)
-        state = _state_that_fits(model, source) if optimizer and model.optimizer is not None else None
-        for place in places:
-            if place.path not in faults:
-                _load(place)
-        if state is not None:
-            model.optimizer.load_own_variables(state)
+        read_source(model, source, skip_mismatch=skip_mismatch, optimizer=optimizer)
+
+
+def read_source(model: Any, source: Source, *, skip_mismatch: bool = False, optimizer: bool = False) -> None:
+    """Read weights, as `read_weights` does, from what is open already."""
+    places = [_Place(path, thing, _store(source, path)) for path, thing in things_in(model)]
+    faults = {place.path: fault for place in places if (fault := _fault(place))}
+    if not skip_mismatch:
+        faults |= {path: "there is no such layer" for path in _unasked(source, {place.path for place in places})}
+    if faults:
+        report(faults, skip_mismatch)
+    state = _state_that_fits(model, source) if optimizer and model.optimizer is not None else None
+    for place in places:
+        if place.path not in faults:
+            _load(place)
+    if state is not None:
+        model.optimizer.load_own_variables(state)
 
 
 class _Place(NamedTuple):
