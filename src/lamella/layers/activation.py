@@ -96,13 +96,7 @@ class PReLU(Layer):
     def build(self, input_shape: Any) -> None:
         shared = [self.shared_axes] if isinstance(self.shared_axes, int) else list(self.shared_axes or ())
         sizes = {axis: size for axis, size in enumerate(input_shape) if axis > 0 and axis not in shared}
-        self.alpha = self.add_weight(
-            tuple(sizes.get(axis, 1) for axis in range(1, len(input_shape))),
-            self.alpha_initializer,
-            regularizer=self.alpha_regularizer,
-            constraint=self.alpha_constraint,
-            name="alpha",
-        )
+        self.alpha = self._add_declared("alpha", tuple(sizes.get(axis, 1) for axis in range(1, len(input_shape))))
         self.input_spec = InputSpec(ndim=len(input_shape), axes=sizes if shared else {})
 
     def call(self, inputs: Any) -> Any:

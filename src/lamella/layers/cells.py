@@ -42,10 +42,9 @@ class SimpleRNNArguments(Layer):
     seed: Any = None
 
 
-class LSTMArguments(Layer):
-    """The arguments of LSTM and its cell."""
+class GateArguments(Layer):
+    """The arguments of everything with an LSTM's gates."""
 
-    units: int
     activation: Activation = "tanh"
     recurrent_activation: Activation = "sigmoid"
     use_bias: bool = True
@@ -63,6 +62,14 @@ class LSTMArguments(Layer):
     dropout: float = 0.0
     recurrent_dropout: float = 0.0
     seed: Any = None
+
+
+class LSTMArguments(GateArguments):
+    """The arguments of LSTM and its cell."""
+
+    units: int
+
+    arguments_first = ("units",)
 
 
 class GRUArguments(Layer):
@@ -128,27 +135,14 @@ class Cell(Layer):
 
     def build(self, input_shape: Any) -> None:
         count = max(1, len(self.gates))
-        self.kernel = self._weight("kernel", (input_shape[-1], count * self.units))
-        self.recurrent_kernel = self._weight("recurrent_kernel", (self.units, count * self.units), "recurrent")
+        self.kernel = self._add_declared("kernel", (input_shape[-1], count * self.units))
+        self.recurrent_kernel = self._add_declared("recurrent_kernel", (self.units, count * self.units), "recurrent")
         self.bias: Variable | None = None
         if self.use_bias:
-            self.bias = self._weight("bias", self._bias_shape(count))
+            self.bias = self._add_declared("bias", self._bias_shape(count))
 
     def _bias_shape(self, count: int) -> tuple[int, ...]:
         return (count * self.units,)
-
-    def _weight(self, name: str, shape: tuple[int, ...], group: str | None = None) -> Variable:
-        group = group or name
-        return self.add_weight(
-            shape,
-            self._initializer(group),
-            regularizer=getattr(self, f"{group}_regularizer"),
-            constraint=getattr(self, f"{group}_constraint"),
-            name=name,
-        )
-
-    def _initializer(self, group: str) -> Any:
-        return getattr(self, f"{group}_initializer")
 
     def dropped(self, inputs: Any, training: Any) -> Any:
         """Apply one draw of input dropout, the same for every step: (batch, time, features) or (batch, features)."""
@@ -230,22 +224,22 @@ class LSTMGates(Cell):
     gates = "ifco"
     if TYPE_CHECKING:
         unit_forget_bias: bool
+        bias_initializer: InitializerLike
 
     @property
     def state_size(self) -> list[int]:
         """The sizes of h and c."""
         return [self.units, self.units]
 
-    def _initializer(self, group: str) -> Any:
-        given = getattr(self, f"{group}_initializer")
-        if group != "bias" or not self.unit_forget_bias:
-            return given
+    def _add_declared(self, name: str, shape: tuple[Any, ...], group: str = "", **options: Any) -> Variable:
+        if name == "bias" and self.unit_forget_bias:
+            options["initializer"] = self._forgetting_nothing
+        return super()._add_declared(name, shape, group, **options)
 
-        def forgetting_nothing(shape: Any, dtype: Any = None) -> Any:
-            first, rest = (np.asarray(given((size,), dtype=dtype)) for size in (self.units, 2 * self.units))
-            return jnp.asarray(np.concatenate([first, np.ones_like(first), rest]), dtype)
-
-        return forgetting_nothing
+    def _forgetting_nothing(self, shape: Any, dtype: Any = None) -> Any:
+        given = self.bias_initializer
+        first, rest = (np.asarray(given((size,), dtype=dtype)) for size in (self.units, 2 * self.units))
+        return jnp.asarray(np.concatenate([first, np.ones_like(first), rest]), dtype)
 
 
 class LSTMCell(LSTMGates, LSTMArguments):

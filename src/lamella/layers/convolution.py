@@ -37,7 +37,6 @@ class Convolution(Layer):
 
     def __post_init__(self) -> None:
         settle_windows(self, self.rank, self._paddings())
-        self.input_spec = InputSpec(ndim=self.rank + 2)
 
     def _paddings(self) -> tuple[str, ...]:
         return ("valid", "same")
@@ -54,18 +53,8 @@ class Convolution(Layer):
         self.input_spec = InputSpec(ndim=self.rank + 2, axes={axis: channels})
         return int(channels)
 
-    def _weight(self, name: str, shape: tuple[int, ...], group: str = "") -> Variable:
-        group = group or name
-        return self.add_weight(
-            shape,
-            getattr(self, f"{group}_initializer"),
-            regularizer=getattr(self, f"{group}_regularizer"),
-            constraint=getattr(self, f"{group}_constraint"),
-            name=name,
-        )
-
     def _bias(self, filters: int) -> Variable | None:
-        return self._weight("bias", (filters,)) if self.use_bias else None
+        return self._add_declared("bias", (filters,)) if self.use_bias else None
 
     def _geometry(self, inputs: Any) -> dict[str, Any]:
         """Return how windows slide, having seen that they fit."""
@@ -84,8 +73,8 @@ class Convolution(Layer):
         return self.activation(outputs)
 
 
-class Conv(Convolution):
-    """Convolution over `rank` spatial axes: (batch, *spatial, channels) -> (batch, *new_spatial, filters)."""
+class WithFilters(Convolution):
+    """The arguments of the convolutions, plain and transposed, that have one kernel for all channels."""
 
     filters: int
     kernel_size: Any
@@ -93,7 +82,6 @@ class Conv(Convolution):
     padding: str = "valid"
     data_format: Any = None
     dilation_rate: Any = 1
-    groups: int = 1
     activation: Activation = None
     use_bias: bool = True
     kernel_initializer: InitializerLike = "glorot_uniform"
@@ -103,6 +91,14 @@ class Conv(Convolution):
     activity_regularizer: RegularizerLike = None
     kernel_constraint: ConstraintLike = None
     bias_constraint: ConstraintLike = None
+
+
+class Conv(WithFilters):
+    """Convolution over `rank` spatial axes: (batch, *spatial, channels) -> (batch, *new_spatial, filters)."""
+
+    groups: int = 1
+
+    arguments_first = ("filters", "kernel_size", "strides", "padding", "data_format", "dilation_rate", "groups")
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -118,7 +114,7 @@ class Conv(Convolution):
 
     def build(self, input_shape: Any) -> None:
         channels = self._channels(input_shape, self.groups)
-        self.kernel = self._weight("kernel", (*self.kernel_size, channels // self.groups, self.filters))
+        self.kernel = self._add_declared("kernel", (*self.kernel_size, channels // self.groups, self.filters))
         self.bias = self._bias(self.filters)
 
     def call(self, inputs: Any) -> Any:
@@ -162,29 +158,16 @@ class Conv3D(Conv):
     rank = 3
 
 
-class ConvTranspose(Convolution):
+class ConvTranspose(WithFilters):
     """The way back through a convolution, as its gradient goes: (batch, *spatial, channels) -> (..., filters).
 
     Several input sizes lead to one output size of a convolution with strides; `output_padding` says which to return
     to. Zeiler et al., "Deconvolutional Networks", CVPR 2010.
     """
 
-    filters: int
-    kernel_size: Any
-    strides: Any = 1
-    padding: str = "valid"
     output_padding: Any = None
-    data_format: Any = None
-    dilation_rate: Any = 1
-    activation: Activation = None
-    use_bias: bool = True
-    kernel_initializer: InitializerLike = "glorot_uniform"
-    bias_initializer: InitializerLike = "zeros"
-    kernel_regularizer: RegularizerLike = None
-    bias_regularizer: RegularizerLike = None
-    activity_regularizer: RegularizerLike = None
-    kernel_constraint: ConstraintLike = None
-    bias_constraint: ConstraintLike = None
+
+    arguments_first: ClassVar[tuple[str, ...]] = ("filters", "kernel_size", "strides", "padding", "output_padding")
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -200,7 +183,7 @@ class ConvTranspose(Convolution):
 
     def build(self, input_shape: Any) -> None:
         channels = self._channels(input_shape)
-        self.kernel = self._weight("kernel", (*self.kernel_size, self.filters, channels))
+        self.kernel = self._add_declared("kernel", (*self.kernel_size, self.filters, channels))
         self.bias = self._bias(self.filters)
 
     def call(self, inputs: Any) -> Any:
@@ -247,7 +230,7 @@ class Conv3DTranspose(ConvTranspose):
     """
 
     rank = 3
-    arguments_first = ("filters", "kernel_size", "strides", "padding", "data_format")
+    arguments_first = ("filters", "kernel_size", "strides", "padding", "data_format", "output_padding")
 
 
 class DepthwiseConv(Convolution):
@@ -271,7 +254,7 @@ class DepthwiseConv(Convolution):
 
     def build(self, input_shape: Any) -> None:
         channels = self._channels(input_shape)
-        self.kernel = self._weight("kernel", (*self.kernel_size, channels, self.depth_multiplier), "depthwise")
+        self.kernel = self._add_declared("kernel", (*self.kernel_size, channels, self.depth_multiplier), "depthwise")
         self.bias = self._bias(channels * self.depth_multiplier)
 
     def call(self, inputs: Any) -> Any:
@@ -329,10 +312,11 @@ class SeparableConv(Convolution):
     bias_constraint: ConstraintLike = None
 
     def build(self, input_shape: Any) -> None:
-        channels, times = self._channels(input_shape), self.depth_multiplier
-        ones = (1,) * self.rank
-        self.depthwise_kernel = self._weight("depthwise_kernel", (*self.kernel_size, channels, times), "depthwise")
-        self.pointwise_kernel = self._weight("pointwise_kernel", (*ones, channels * times, self.filters), "pointwise")
+        channels = self._channels(input_shape)
+        each = (*self.kernel_size, channels, self.depth_multiplier)
+        mixed = (*[1] * self.rank, channels * self.depth_multiplier, self.filters)
+        self.depthwise_kernel = self._add_declared("depthwise_kernel", each, "depthwise")
+        self.pointwise_kernel = self._add_declared("pointwise_kernel", mixed, "pointwise")
         self.bias = self._bias(self.filters)
 
     def call(self, inputs: Any) -> Any:

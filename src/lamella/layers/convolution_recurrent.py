@@ -9,8 +9,7 @@ import jax.numpy as jnp
 
 from lamella import kernels
 from lamella.core.errors import ShapeError
-from lamella.layers.cells import LSTMGates
-from lamella.layers.layer import Layer
+from lamella.layers.cells import GateArguments, LSTMGates
 from lamella.layers.recurrent import CellLoop
 from lamella.layers.spec import InputSpec
 from lamella.layers.windows import (
@@ -21,13 +20,9 @@ from lamella.layers.windows import (
     spatial,
 )
 from lamella.ops import random
-from lamella.parts.activations import Activation
-from lamella.parts.constraints import ConstraintLike
-from lamella.parts.initializers import InitializerLike
-from lamella.parts.regularizers import RegularizerLike
 
 
-class ConvLSTMArguments(Layer):
+class ConvLSTMArguments(GateArguments):
     """The arguments of ConvLSTM and its cell."""
 
     filters: int
@@ -36,23 +31,8 @@ class ConvLSTMArguments(Layer):
     padding: str = "valid"
     data_format: Any = None
     dilation_rate: Any = 1
-    activation: Activation = "tanh"
-    recurrent_activation: Activation = "sigmoid"
-    use_bias: bool = True
-    kernel_initializer: InitializerLike = "glorot_uniform"
-    recurrent_initializer: InitializerLike = "orthogonal"
-    bias_initializer: InitializerLike = "zeros"
-    unit_forget_bias: bool = True
-    kernel_regularizer: RegularizerLike = None
-    recurrent_regularizer: RegularizerLike = None
-    bias_regularizer: RegularizerLike = None
-    activity_regularizer: RegularizerLike = None
-    kernel_constraint: ConstraintLike = None
-    recurrent_constraint: ConstraintLike = None
-    bias_constraint: ConstraintLike = None
-    dropout: float = 0.0
-    recurrent_dropout: float = 0.0
-    seed: Any = None
+
+    arguments_first = ("filters", "kernel_size", "strides", "padding", "data_format", "dilation_rate")
 
 
 class ConvLSTMCell(LSTMGates, ConvLSTMArguments):
@@ -85,11 +65,11 @@ class ConvLSTMCell(LSTMGates, ConvLSTMArguments):
             -(-(size - (reach - 1 if self.padding == "valid" else 0)) // stride)
             for size, reach, stride in zip(sizes, reach_of(self), self.strides, strict=True)
         )
-        self.kernel = self._weight("kernel", (*self.kernel_size, channels, 4 * self.filters))
-        self.recurrent_kernel = self._weight(
+        self.kernel = self._add_declared("kernel", (*self.kernel_size, channels, 4 * self.filters))
+        self.recurrent_kernel = self._add_declared(
             "recurrent_kernel", (*self.kernel_size, self.filters, 4 * self.filters), "recurrent"
         )
-        self.bias = self._weight("bias", (4 * self.filters,)) if self.use_bias else None
+        self.bias = self._add_declared("bias", (4 * self.filters,)) if self.use_bias else None
 
     def dropped(self, inputs: Any, training: Any) -> Any:
         """Apply one draw of input dropout for each gate, the same for every step."""

@@ -56,15 +56,7 @@ class Dense(Quantizable):
                 mend="a number in place of the last None in Input(shape=...)",
             )
         self._kernel = self._add_adapted((features, self.units), self.kernel_initializer)
-        self.bias = None
-        if self.use_bias:
-            self.bias = self.add_weight(
-                (self.units,),
-                self.bias_initializer,
-                regularizer=self.bias_regularizer,
-                constraint=self.bias_constraint,
-                name="bias",
-            )
+        self.bias = self._add_declared("bias", (self.units,)) if self.use_bias else None
         self.input_spec = InputSpec(min_ndim=2, axes={-1: features})
         if self.lora_rank:
             self._adapt(self.lora_rank, self.lora_alpha)

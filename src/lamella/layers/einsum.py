@@ -57,15 +57,7 @@ class EinsumDense(Quantizable):
         self._kernel = self._add_adapted(
             plan.kernel, self.kernel_initializer.between(plan.input_axes, plan.output_axes)
         )
-        self.bias = None
-        if plan.bias is not None:
-            self.bias = self.add_weight(
-                plan.bias,
-                self.bias_initializer,
-                regularizer=self.bias_regularizer,
-                constraint=self.bias_constraint,
-                name="bias",
-            )
+        self.bias = None if plan.bias is None else self._add_declared("bias", plan.bias)
         if self.lora_rank:
             self._adapt(self.lora_rank, self.lora_alpha)
 

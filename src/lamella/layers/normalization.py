@@ -65,21 +65,15 @@ class BatchNormalization(Layer):
             raise ArgumentError(f"BatchNormalization: renorm_clipping={limits} leaves nothing.", mend="rmin <= rmax")
 
     def build(self, input_shape: Any) -> None:
-        channels = input_shape[self.axis]
-        if channels is None:
-            raise ShapeError(f"BatchNormalization needs to know the size of axis {self.axis} of {tuple(input_shape)}.")
-        self.gamma = self.beta = None
-        if self.scale:
-            self.gamma = self._weight("gamma", channels, trainable=True)
-        if self.center:
-            self.beta = self._weight("beta", channels, trainable=True)
-        self.moving_mean = self._weight("moving_mean", channels, trainable=False)
-        self.moving_variance = self._weight("moving_variance", channels, trainable=False)
+        channels = _channels_of(self, input_shape)
+        self.gamma = self._add_declared("gamma", (channels,)) if self.scale else None
+        self.beta = self._add_declared("beta", (channels,)) if self.center else None
+        self.moving_mean = self._statistic("moving_mean", channels)
+        self.moving_variance = self._statistic("moving_variance", channels)
         if self.renorm:
-            self.moving_stddev = self._weight("moving_stddev", channels, trainable=False)
-            self.renorm_mean = self._weight("renorm_mean", channels, trainable=False)
-            self.renorm_stddev = self._weight("renorm_stddev", channels, trainable=False)
-        self.input_spec = InputSpec(ndim=len(input_shape), axes={self.axis: channels})
+            self.moving_stddev = self._statistic("moving_stddev", channels)
+            self.renorm_mean = self._statistic("renorm_mean", channels)
+            self.renorm_stddev = self._statistic("renorm_stddev", channels)
 
     @property
     def renorm_mean_initializer(self) -> Any:
@@ -93,17 +87,9 @@ class BatchNormalization(Layer):
 
     renorm_stddev_initializer = moving_stddev_initializer
 
-    def _weight(self, name: str, channels: int, trainable: bool) -> Variable:
-        return self.add_weight(
-            (channels,),
-            getattr(self, f"{name}_initializer"),
-            trainable=trainable,
-            # Moving averages keep their precision whatever the layer computes in.
-            autocast=trainable,
-            regularizer=getattr(self, f"{name}_regularizer", None),
-            constraint=getattr(self, f"{name}_constraint", None),
-            name=name,
-        )
+    def _statistic(self, name: str, channels: int) -> Variable:
+        # Moving averages keep their precision whatever the layer computes in.
+        return self._add_declared(name, (channels,), trainable=False, autocast=False)
 
     def call(self, inputs: Any, training: Any = None, mask: Any = None) -> Any:
         gamma = None if self.gamma is None else self.gamma.value
@@ -143,25 +129,33 @@ class BatchNormalization(Layer):
         average.assign(average.value * kept + value * (1 - kept))
 
 
+def _channels_of(layer: Any, input_shape: Any) -> int:
+    """Return the size of a layer's axis, from now on the only one allowed."""
+    channels = input_shape[layer.axis]
+    if channels is None:
+        owner = type(layer).__name__
+        raise ShapeError(f"{owner} needs to know the size of axis {layer.axis} of {tuple(input_shape)}.")
+    layer.input_spec = InputSpec(ndim=len(input_shape), axes={layer.axis: channels})
+    return int(channels)
+
+
 class WithAffine(Layer):
     """A layer that may scale and shift what it normalized: `gamma` and `beta`, kept in full precision."""
 
-    gamma: Variable | None
-    beta: Variable | None
+    axis: Any = -1
+    epsilon: float = 1e-3
+    center: bool = True
+    scale: bool = True
+    beta_initializer: InitializerLike = "zeros"
+    gamma_initializer: InitializerLike = "ones"
+    beta_regularizer: RegularizerLike = None
+    gamma_regularizer: RegularizerLike = None
+    beta_constraint: ConstraintLike = None
+    gamma_constraint: ConstraintLike = None
 
     def _add_affine(self, shape: tuple[int, ...]) -> None:
-        self.gamma = self._affine_weight("gamma", shape) if self.scale else None  # type: ignore[attr-defined]
-        self.beta = self._affine_weight("beta", shape) if self.center else None  # type: ignore[attr-defined]
-
-    def _affine_weight(self, name: str, shape: tuple[int, ...]) -> Variable:
-        return self.add_weight(
-            shape,
-            getattr(self, f"{name}_initializer"),
-            regularizer=getattr(self, f"{name}_regularizer"),
-            constraint=getattr(self, f"{name}_constraint"),
-            autocast=False,
-            name=name,
-        )
+        self.gamma = self._add_declared("gamma", shape, autocast=False) if self.scale else None
+        self.beta = self._add_declared("beta", shape, autocast=False) if self.center else None
 
     def _affine(self) -> tuple[Any, Any]:
         gamma, beta = self.gamma, self.beta
@@ -178,16 +172,6 @@ class LayerNormalization(WithAffine):
     1.0
     """
 
-    axis: Any = -1
-    epsilon: float = 1e-3
-    center: bool = True
-    scale: bool = True
-    beta_initializer: InitializerLike = "zeros"
-    gamma_initializer: InitializerLike = "ones"
-    beta_regularizer: RegularizerLike = None
-    gamma_regularizer: RegularizerLike = None
-    beta_constraint: ConstraintLike = None
-    gamma_constraint: ConstraintLike = None
     rms_scaling: bool = False
 
     supports_masking = True
@@ -218,17 +202,8 @@ class GroupNormalization(WithAffine):
     """
 
     groups: int = 32
-    axis: int = -1
-    epsilon: float = 1e-3
-    center: bool = True
-    scale: bool = True
-    beta_initializer: InitializerLike = "zeros"
-    gamma_initializer: InitializerLike = "ones"
-    beta_regularizer: RegularizerLike = None
-    gamma_regularizer: RegularizerLike = None
-    beta_constraint: ConstraintLike = None
-    gamma_constraint: ConstraintLike = None
 
+    arguments_first = ("groups",)
     supports_masking = True
 
     def __post_init__(self) -> None:
@@ -238,9 +213,7 @@ class GroupNormalization(WithAffine):
         self.autocast = False
 
     def build(self, input_shape: Any) -> None:
-        channels = input_shape[self.axis]
-        if channels is None:
-            raise ShapeError(f"GroupNormalization needs to know the size of axis {self.axis} of {tuple(input_shape)}.")
+        channels = _channels_of(self, input_shape)
         self.groups = channels if self.groups == -1 else self.groups
         if channels % self.groups:
             raise ShapeError(
@@ -248,7 +221,6 @@ class GroupNormalization(WithAffine):
                 mend="a number of groups that divides the channels",
             )
         self._add_affine((channels,))
-        self.input_spec = InputSpec(ndim=len(input_shape), axes={self.axis: channels})
 
     def call(self, inputs: Any) -> Any:
         out = kernels.group_norm(inputs, *self._affine(), self.groups, self.axis, self.epsilon)

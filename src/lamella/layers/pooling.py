@@ -6,11 +6,9 @@ from collections.abc import Callable
 from typing import Any, ClassVar
 
 from lamella import kernels
-from lamella.core.axes import spatial_names
-from lamella.core.settings import one_of, standardize_data_format
+from lamella.core.settings import one_of
 from lamella.layers.layer import Layer
-from lamella.layers.spec import InputSpec
-from lamella.layers.windows import check_windows_fit, tuple_of
+from lamella.layers.windows import check_windows_fit, settle_format, tuple_of
 
 
 class Pooling(Layer):
@@ -30,9 +28,7 @@ class Pooling(Layer):
         strides = self.pool_size if self.strides is None else self.strides
         self.strides = tuple_of(strides, self.rank, owner, "strides")
         self.padding = one_of("padding", self.padding, ("valid", "same"))
-        self.data_format = standardize_data_format(self.data_format)
-        self.axis_names = spatial_names(self.rank, self.data_format)
-        self.input_spec = InputSpec(ndim=self.rank + 2)
+        settle_format(self, self.rank)
 
     def call(self, inputs: Any) -> Any:
         check_windows_fit(type(self).__name__, inputs.shape, self.pool_size, self.data_format, self.padding)
@@ -89,9 +85,7 @@ class GlobalPooling(Layer):
     keepdims: bool = False
 
     def __post_init__(self) -> None:
-        self.data_format = standardize_data_format(self.data_format)
-        self.axis_names = spatial_names(self.rank, self.data_format)
-        self.input_spec = InputSpec(ndim=self.rank + 2)
+        settle_format(self, self.rank)
 
 
 class GlobalMaxPooling(GlobalPooling):
@@ -166,9 +160,7 @@ class AdaptivePooling(Layer):
 
     def __post_init__(self) -> None:
         self.output_size = tuple_of(self.output_size, self.rank, type(self).__name__, "output_size")
-        self.data_format = standardize_data_format(self.data_format)
-        self.axis_names = spatial_names(self.rank, self.data_format)
-        self.input_spec = InputSpec(ndim=self.rank + 2)
+        settle_format(self, self.rank)
 
     def call(self, inputs: Any) -> Any:
         return type(self).kernel(inputs, self.output_size, self.data_format)

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import jax.numpy as jnp
 
 from lamella import kernels
-from lamella.core.axes import describe, is_symbolic, spatial_names
+from lamella.core.axes import describe, is_symbolic
 from lamella.core.errors import ArgumentError, ShapeError
 from lamella.core.settings import one_of, standardize_data_format
 from lamella.layers.layer import Layer
 from lamella.layers.spec import InputSpec
-from lamella.layers.windows import pairs_of, spatial, tuple_of
+from lamella.layers.windows import pairs_of, settle_format, spatial, tuple_of
 
 
 class Flatten(Layer):
@@ -104,9 +104,7 @@ class Spatial(Layer):
         data_format: Any
 
     def __post_init__(self) -> None:
-        self.data_format = standardize_data_format(self.data_format)
-        self.axis_names = spatial_names(self.rank, self.data_format)
-        self.input_spec = InputSpec(ndim=self.rank + 2)
+        settle_format(self, self.rank)
 
     def _pairs(self, argument: str) -> tuple[tuple[int, int], ...]:
         """Return an argument as a pair for each spatial axis."""

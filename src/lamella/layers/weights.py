@@ -67,6 +67,12 @@ class HasWeights:
         self._state.own.append(variable)
         return variable
 
+    def _add_declared(self, name: str, shape: tuple[Any, ...], group: str = "", **options: Any) -> Variable:
+        """Make the weight whose arguments are `<name>_initializer` and so on, or `<group>_initializer`."""
+        group = group or name
+        parts = {part: getattr(self, f"{group}_{part}", None) for part in ("initializer", "regularizer", "constraint")}
+        return self.add_weight(shape, name=name, **{**parts, **options})
+
     def _name_weights(self, path: tuple[str, ...]) -> None:
         for variable in self._state.own:
             variable.path = "/".join((*path, variable.name))

@@ -7,6 +7,7 @@ from typing import Any
 from lamella.core.axes import is_symbolic, spatial_names
 from lamella.core.errors import ArgumentError, ShapeError
 from lamella.core.settings import one_of, standardize_data_format
+from lamella.layers.spec import InputSpec
 
 
 def tuple_of(value: Any, rank: int, owner: str, argument: str, least: int = 1) -> tuple[int, ...]:
@@ -25,12 +26,18 @@ def settle_windows(layer: Any, rank: int, paddings: tuple[str, ...] = ("valid", 
     for name in ("kernel_size", "strides", "dilation_rate"):
         setattr(layer, name, tuple_of(getattr(layer, name), rank, owner, name))
     layer.padding = one_of("padding", layer.padding, paddings)
-    layer.data_format = standardize_data_format(layer.data_format)
-    layer.axis_names = spatial_names(rank, layer.data_format)
+    settle_format(layer, rank)
     for name in ("filters", "groups", "depth_multiplier"):
         count = getattr(layer, name, 1)
         if not isinstance(count, int) or count < 1:
             raise ArgumentError(f"{owner}: {name} must be a positive integer, got {count!r}.")
+
+
+def settle_format(layer: Any, rank: int) -> None:
+    """Make the data format complete, name the axes, and take inputs of that rank alone."""
+    layer.data_format = standardize_data_format(layer.data_format)
+    layer.axis_names = spatial_names(rank, layer.data_format)
+    layer.input_spec = InputSpec(ndim=rank + 2)
 
 
 def refuse_strides_with_dilation(layer: Any) -> None:

@@ -40,7 +40,6 @@ class Objective:
         self.clipnorm = clipnorm
         self.loops_well = True
         self.looks_up = False
-        self.looks_up = False
 
     def evaluate(self, batch: Batch, training: bool, of: list[Any] | None = None, share: Any = 1.0) -> Any:
         """Return the total, the loss of each output and the outputs.
