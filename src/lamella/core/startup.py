@@ -54,11 +54,15 @@ def keep_freed_memory() -> bool:
     return all(done)
 
 
-def give_back_freed_memory() -> None:
-    """From here on let large pieces of freed memory go back to the system at once: slower, and never more than used."""
+def give_back_freed_memory(from_here_on: bool = True) -> None:
+    """Let freed memory go back to the system; with `from_here_on` large pieces of it at once, whenever they are freed.
+
+    That is slower, and the process never holds more than it uses.
+    """
     library = _glibc()
     if library is not None:
-        library.mallopt(_MMAP_THRESHOLD, _RETURNED)
+        if from_here_on:
+            library.mallopt(_MMAP_THRESHOLD, _RETURNED)
         library.malloc_trim(0)
 
 

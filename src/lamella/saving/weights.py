@@ -10,6 +10,7 @@ import h5py
 
 from lamella.core.errors import FileFormatError
 from lamella.core.seeds import SeedGenerator
+from lamella.core.startup import give_back_freed_memory
 from lamella.core.variable import Variable
 from lamella.parts.optimizers import Optimizer
 from lamella.saving import legacy
@@ -19,6 +20,9 @@ from lamella.saving.walk import things_in, walk
 
 # What the first files of this layout call `layers`.
 _OLD_ROOT = "_layer_checkpoint_dependencies"
+
+# The bytes of old weights and read arrays that stay with the process while it loads more.
+_KEPT = 1 << 26
 
 
 def write_weights(model: Any, file: BinaryIO, optimizer: bool = False) -> None:
@@ -67,9 +71,13 @@ def read_source(model: Any, source: Source, *, skip_mismatch: bool = False, opti
     if faults:
         report(faults, skip_mismatch)
     state = _state_that_fits(model, source) if optimizer and model.optimizer is not None else None
+    taken = 0
     for place in places:
         if place.path not in faults:
-            _load(place)
+            taken += _load(place)
+        if taken > _KEPT:
+            give_back_freed_memory(from_here_on=False)
+            taken = 0
     if state is not None:
         model.optimizer.load_own_variables(state)
 
@@ -129,11 +137,14 @@ def _unasked(source: Source, asked: set[str]) -> Iterator[str]:
         waiting += [f"{path}/{name}" if path else name for name in inside]
 
 
-def _load(place: _Place) -> None:
+def _load(place: _Place) -> int:
+    """Read a layer's arrays, and return the bytes that its old ones gave up."""
     if not isinstance(place.thing, SeedGenerator):
         place.thing.load_own_variables(place.store)
-    elif len(place.store):
+        return sum(variable.nbytes for variable in place.thing._own_variables())
+    if len(place.store):
         place.thing.state.assign(place.store["0"])
+    return 0
 
 
 def _state_that_fits(model: Any, source: Source) -> Store | None:
