@@ -17,7 +17,7 @@ from lamella.saving.archive import CONFIG, METADATA, Archive, write
 from lamella.saving.durable import replacing
 from lamella.saving.hdf5 import SIGNATURE, reading
 from lamella.saving.legacy import description, read_whole
-from lamella.saving.plain import read_json, write_json
+from lamella.saving.plain import objects_in, read_json, write_json
 from lamella.saving.weights import read_weights, write_weights
 from lamella.training.trainer import Trainer
 
@@ -112,6 +112,17 @@ def load_model(
             return _from_hdf5(file, compile) if archive is None else _from_archive(archive, compile)
 
 
+def described(file: BinaryIO, name: str) -> Any:
+    """Return the model that a file describes, without its weights: no memory is taken for them."""
+    if _is_hdf5(file):
+        with reading(file) as source:
+            return _described_by(description(source).config, "model_config", file.seek(0, os.SEEK_END))
+    archive = Archive(file, name)
+    check_version(read_json(archive.metadata, METADATA))
+    with archive.weights() as weights:
+        return _described_by(read_json(archive.config, CONFIG), CONFIG, weights.seek(0, os.SEEK_END))
+
+
 @contextmanager
 def _opened(filepath: Any) -> Iterator[tuple[BinaryIO, str]]:
     if hasattr(filepath, "read"):
@@ -147,7 +158,7 @@ def _about_file(name: str) -> Iterator[None]:
 def _from_archive(archive: Archive, compile: bool) -> Any:
     metadata = read_json(archive.metadata, METADATA)
     config = read_json(archive.config, CONFIG)
-    _check_version(metadata)
+    check_version(metadata)
     with archive.weights() as weights:
         held = weights.seek(0, os.SEEK_END)
         model = _described_by(config, CONFIG, held)
@@ -177,7 +188,8 @@ def _from_hdf5(file: BinaryIO, compile: bool) -> Any:
 
 def _described_by(config: Any, where: str, held: int) -> Any:
     """Return the model that a config describes, without its weights, for which the file holds so many bytes."""
-    _check_names(config, where)
+    for _, fault in names_that_are_paths(config, where):
+        raise FileFormatError(fault)
     if not isinstance(config, dict) or "class_name" not in config:
         raise FileFormatError(f"{where!r} describes no model.")
     with unfilled():
@@ -191,7 +203,8 @@ def _described_by(config: Any, where: str, held: int) -> Any:
     return model
 
 
-def _check_version(metadata: Any) -> None:
+def check_version(metadata: Any) -> None:
+    """Refuse files of other versions than Keras 3."""
     version = metadata.get("keras_version") if isinstance(metadata, dict) else None
     if not isinstance(version, str) or version.partition(".")[0] != "3":
         raise FileFormatError(
@@ -208,18 +221,12 @@ def _own_arguments(metadata: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _check_names(config: Any, where: str) -> None:
-    """Refuse names that would be paths: a layer's name is part of the place of its weights."""
-    stack = [config]
-    while stack:
-        value = stack.pop()
-        if isinstance(value, dict):
-            name = value.get("name")
-            if isinstance(name, str) and (any(sign in name for sign in "/\\\0") or name in (".", "..")):
-                raise FileFormatError(f"{where!r} has the name {name[:80]!r}, which would be a path.")
-            stack += value.values()
-        elif isinstance(value, list):
-            stack += value
+def names_that_are_paths(config: Any, where: str) -> Iterator[tuple[str, str]]:
+    """Yield the places of names that would be paths: a layer's name is part of the place of its weights."""
+    for place, item in objects_in(config):
+        name = item.get("name")
+        if isinstance(name, str) and (any(sign in name for sign in "/\\\0") or name in (".", "..")):
+            yield place, f"{where!r} has the name {name[:80]!r}, which would be a path."
 
 
 def _check_size(model: Any, held: int) -> None:
