@@ -16,6 +16,7 @@ from rich.tree import Tree
 
 from lamella.core.config import Configurable, fields_of, knows, lookup
 from lamella.core.memory import in_words
+from lamella.core.naming import spelled_out
 from lamella.tools.inspecting import Report, inspect
 
 # What is said of a layer in the tree otherwise, or not at all.
@@ -64,8 +65,7 @@ def _print(report: Report, console: Console) -> None:
 
 
 def _clean(text: Any) -> str:
-    """Return a file's text as it may be shown: signs that a terminal would obey are spelled out."""
-    return escape("".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in str(text)))
+    return escape(spelled_out(text))
 
 
 def _weights(report: Report) -> Table:
