@@ -106,7 +106,7 @@ REFUSED: list[tuple[Any, type[Exception], str]] = [
     (lambda path: lamella.Sequential().save(path / "a.keras"), NotBuiltError, r"no weights to save yet"),
     (lambda path: lamella.models.save_model(3, path / "a.keras"), ArgumentError, r"takes a model, got int"),
     (lambda path: lamella.models.load_model(path / "a.keras"), FileNotFoundError, r"There is no file"),
-    (lambda path: lamella.models.load_model(path / "a.h5"), ArgumentError, r"ends in .keras, got"),
+    (lambda path: lamella.models.load_model(path / "a.npz"), ArgumentError, r"ends in .keras, got"),
     (lambda path: lamella.models.load_model(io.BytesIO(b"12")), FileFormatError, r"it has 2 bytes, which is too short"),
 ]
 

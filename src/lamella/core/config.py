@@ -418,6 +418,11 @@ def custom_object(name: str, registered_name: str | None = None) -> Any:
     return None
 
 
+def knows(name: str, module: str) -> bool:
+    """Tell whether lamella itself has a class of this name in a module."""
+    return (module, name) in _known
+
+
 def lookup(name: str, registered_name: str | None = None, module: str | None = None) -> Any:
     """Return the class or function of this name: passed by the caller, registered, or lamella's own.
 

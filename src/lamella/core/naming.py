@@ -20,6 +20,15 @@ def snake_case(class_name: str) -> str:
     return re.sub(r"([a-z])([A-Z])", r"\1_\2", words).lower()
 
 
+def spelled_out(text: object) -> str:
+    """Return a stranger's text as it may be shown: signs that a terminal would obey are written as in Python.
+
+    >>> print(spelled_out("a\\x1b[2Jb"))
+    a\\x1b[2Jb
+    """
+    return "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in str(text))
+
+
 def automatic_name(class_name: str) -> str:
     """Return a name for a thing of this class: "dense", then "dense_1", ..."""
     base = snake_case(class_name)

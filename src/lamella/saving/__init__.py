@@ -10,11 +10,13 @@ from lamella.core.config import (
 )
 from lamella.core.config import deserialize as deserialize_keras_object
 from lamella.core.config import serialize as serialize_keras_object
+from lamella.saving.editor import KerasFileEditor
 from lamella.saving.files import load_model, save_model
 from lamella.saving.weight_files import load_weights, save_weights
 
 __all__ = [
     "CustomObjectScope",
+    "KerasFileEditor",
     "custom_object_scope",
     "deserialize_keras_object",
     "get_custom_objects",

@@ -13,7 +13,7 @@ import tempfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import BinaryIO, cast
 
 from lamella.core.errors import FileFormatError
@@ -128,66 +128,117 @@ def _checksum(file: BinaryIO, start: int) -> int:
 # -- reading ----------------------------------------------------------------------------------------------------
 
 
-class Archive:
-    """The members of an archive that was looked over: `config`, `metadata`, and `weights()`, a file."""
+@contextmanager
+def _broken() -> Iterator[None]:
+    """Turn what the zip module raises on bytes that were changed into an error of ours."""
+    try:
+        yield
+    except FileFormatError:
+        raise
+    # A wrong password is a RuntimeError.
+    except (zipfile.BadZipFile, zlib.error, struct.error, EOFError, ValueError, RuntimeError, OSError) as error:
+        raise FileFormatError(f"it is broken, {str(error).rstrip('.')}.") from error
 
-    def __init__(self, file: BinaryIO, name: str) -> None:
-        self.name = name
+
+class Members:
+    """The members of an archive, looked at one by one: nothing is refused but what is asked for."""
+
+    def __init__(self, file: BinaryIO) -> None:
         self._file = file
-        with self._findings():
+        with _broken():
             _check_end(file)
             self._zip = zipfile.ZipFile(file)
-            self._members = _checked(self._zip)
-            self.config, self.metadata = self._bytes(CONFIG), self._bytes(METADATA)
+        self.all = sorted(self._zip.infolist(), key=lambda member: member.header_offset)
+        self._by_name = {member.filename: member for member in reversed(self.all)}
 
-    @contextmanager
-    def _findings(self) -> Iterator[None]:
-        """Say of which file a finding is, whoever found it."""
-        try:
-            yield
-        except FileFormatError as error:
-            raise FileFormatError(f"{self.name!r} is not read: {error.message}", mend=error.mend) from None
-        # What the zip module raises on bytes that were changed; a wrong password is RuntimeError.
-        except (zipfile.BadZipFile, zlib.error, struct.error, EOFError, ValueError, RuntimeError, OSError) as error:
-            raise FileFormatError(f"{self.name!r} is not read: it is broken, {str(error).rstrip('.')}.") from error
+    def faults(self) -> Iterator[tuple[str, str]]:
+        """Yield what no model's archive has, with the name of the member where it is."""
+        found: set[str] = set()
+        after = 0
+        for member in self.all:
+            name = member.filename
+            fault = _fault(member)
+            if not fault and name in found:
+                fault = f"it holds {name!r} twice."
+            if not fault and member.header_offset < after:
+                fault = f"{name!r} lies over the member before it."
+            if fault:
+                yield member.orig_filename, fault
+            after = member.header_offset + _LOCAL.size + member.compress_size
+            found.add(name)
+        for name in (CONFIG, METADATA, WEIGHTS):
+            if name not in found:
+                yield name, f"it has no {name!r}.{_npz(self._zip)}"
 
-    def _bytes(self, name: str) -> bytes:
-        member, limit = self._members[name], LIMITS[name]
+    def read(self, name: str) -> bytes:
+        """Return a small member's bytes."""
+        member, limit = self._by_name[name], LIMITS[name]
         if member.file_size > limit:
             raise FileFormatError(f"{name!r} has {in_words(member.file_size)}; at most {in_words(limit)} are read.")
-        data = io.BytesIO()
-        self._copy(member, data)
-        return data.getvalue()
+        return b"".join(self.blocks(name))
 
-    def _copy(self, member: zipfile.ZipInfo, target: BinaryIO | None) -> None:
-        """Read a member to its end, which checks its bytes against their checksum."""
-        came = 0
-        with self._zip.open(member) as source:
+    def blocks(self, name: str) -> Iterator[bytes]:
+        """Yield a member's bytes to its end, which checks them against their checksum."""
+        member, came = self._by_name[name], 0
+        with _broken(), self._zip.open(member) as source:
             while block := source.read(_BLOCK):
                 came += len(block)
-                if target is not None:
-                    target.write(block)
+                yield block
         if came != member.file_size:
-            raise FileFormatError(f"{member.filename!r} ends after {came} of {member.file_size} bytes.")
+            raise FileFormatError(f"{name!r} ends after {came} of {member.file_size} bytes.")
 
     @contextmanager
-    def weights(self) -> Iterator[BinaryIO]:
-        """Yield the weights as a file: a window on the archive or, if they are packed, a file without a name."""
-        member = self._members[WEIGHTS]
-        with tempfile.TemporaryFile() if member.compress_type else io.BytesIO() as unpacked:
-            with self._findings():
-                self._copy(member, cast(BinaryIO, unpacked) if member.compress_type else None)
-                start = self._data_start(member)
+    def unpacked(self, seen: Callable[[bytes], object]) -> Iterator[BinaryIO]:
+        """Yield the weights as a file: a window on the archive or, if they are packed, a file without a name.
+
+        `seen` gets their bytes, which are checked against their checksum first.
+        """
+        member = self._by_name[WEIGHTS]
+        with tempfile.TemporaryFile() if member.compress_type else io.BytesIO() as place:
+            for block in self.blocks(WEIGHTS):
+                seen(block)
+                if member.compress_type:
+                    place.write(block)
             if member.compress_type:
-                unpacked.seek(0)
-                yield cast(BinaryIO, unpacked)
+                place.seek(0)
+                yield cast(BinaryIO, place)
             else:
+                with _broken():
+                    start = self._data_start(member)
                 yield cast(BinaryIO, Window(self._file, start, member.file_size))
 
     def _data_start(self, member: zipfile.ZipInfo) -> int:
         self._file.seek(member.header_offset)
         *_, name, extra = _LOCAL.unpack(self._file.read(_LOCAL.size))
         return int(member.header_offset + _LOCAL.size + name + extra)
+
+
+class Archive:
+    """An archive that has what a model's has, and nothing else: `config`, `metadata`, and `weights()`, a file."""
+
+    def __init__(self, file: BinaryIO, name: str) -> None:
+        self.name = name
+        with self._refusing():
+            self._members = Members(file)
+            for _, fault in self._members.faults():
+                raise FileFormatError(fault)
+            self.config, self.metadata = self._members.read(CONFIG), self._members.read(METADATA)
+
+    @contextmanager
+    def _refusing(self) -> Iterator[None]:
+        """Say of which file an error is."""
+        try:
+            yield
+        except FileFormatError as error:
+            raise FileFormatError(f"{self.name!r} is not read: {error.message}", mend=error.mend) from error.__cause__
+
+    @contextmanager
+    def weights(self) -> Iterator[BinaryIO]:
+        """Yield the weights as a file that can be read at any place."""
+        with ExitStack() as open_:
+            with self._refusing():
+                weights = open_.enter_context(self._members.unpacked(lambda block: None))
+            yield weights
 
 
 def _check_end(file: BinaryIO) -> None:
@@ -221,46 +272,26 @@ def _large_end(file: BinaryIO, end: int) -> tuple[int, int, int, int]:
     return count, length, first, start
 
 
-def _checked(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
-    """Return the members by name, after each was looked at."""
-    found: dict[str, zipfile.ZipInfo] = {}
-    after = 0
-    for member in sorted(archive.infolist(), key=lambda member: member.header_offset):
-        _check(member)
-        if member.filename in found:
-            raise FileFormatError(f"it holds {member.filename!r} twice.")
-        if member.header_offset < after:
-            raise FileFormatError(f"{member.filename!r} lies over the member before it.")
-        after = member.header_offset + _LOCAL.size + member.compress_size
-        found[member.filename] = member
-    missing = [name for name in (CONFIG, METADATA, WEIGHTS) if name not in found]
-    if missing:
-        raise FileFormatError(f"it has no {missing[0]!r}.{_npz(archive)}")
-    return found
-
-
 def _npz(archive: zipfile.ZipFile) -> str:
     names = archive.namelist()
     return " Weights as npz are not read." if any(name.endswith((".npz", ".npy")) for name in names) else ""
 
 
-def _check(member: zipfile.ZipInfo) -> None:
-    """Refuse a member that no model's archive has."""
+def _fault(member: zipfile.ZipInfo) -> str:
+    """Return why no model's archive has such a member, "" if one may."""
     name = member.orig_filename
-    finding = ""
     if name not in (CONFIG, METADATA, WEIGHTS):
         kept = "; no layer here keeps files of its own" if name.startswith("assets/") else ""
         npz = "; weights as npz are not read" if name.endswith((".npz", ".npy")) else ""
-        finding = f"it holds {name[:80]!r}, which is no member of a model's archive{kept}{npz}."
-    elif stat.S_IFMT(member.external_attr >> 16) not in (0, stat.S_IFREG):
-        finding = f"{name!r} is a link or a special file."
-    elif member.flag_bits & 0x1:
-        finding = f"{name!r} is encrypted."
-    elif member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        finding = f"{name!r} is packed in a way (method {member.compress_type}) that is not read."
-    elif member.compress_type == zipfile.ZIP_STORED and member.compress_size != member.file_size:
-        finding = f"{name!r} claims {member.file_size} bytes and stores {member.compress_size}."
-    elif member.file_size > max(_LARGE, _EXPANSION * member.compress_size):
-        finding = f"{name!r} claims to grow from {in_words(member.compress_size)} to {in_words(member.file_size)}."
-    if finding:
-        raise FileFormatError(finding)
+        return f"it holds {name[:80]!r}, which is no member of a model's archive{kept}{npz}."
+    if stat.S_IFMT(member.external_attr >> 16) not in (0, stat.S_IFREG):
+        return f"{name!r} is a link or a special file."
+    if member.flag_bits & 0x1:
+        return f"{name!r} is encrypted."
+    if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        return f"{name!r} is packed in a way (method {member.compress_type}) that is not read."
+    if member.compress_type == zipfile.ZIP_STORED and member.compress_size != member.file_size:
+        return f"{name!r} claims {member.file_size} bytes and stores {member.compress_size}."
+    if member.file_size > max(_LARGE, _EXPANSION * member.compress_size):
+        return f"{name!r} claims to grow from {in_words(member.compress_size)} to {in_words(member.file_size)}."
+    return ""

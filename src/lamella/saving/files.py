@@ -1,4 +1,4 @@
-"""Models as .keras files, both ways with Keras: what a file says is data, and what it names is looked up, not run."""
+"""Models as files, .keras both ways with Keras and HDF5 read: what a file says is data, what it names is looked up."""
 
 from __future__ import annotations
 
@@ -15,12 +15,16 @@ from lamella.core.variable import unfilled
 from lamella.layers.layer import Layer
 from lamella.saving.archive import CONFIG, METADATA, Archive, write
 from lamella.saving.durable import replacing
-from lamella.saving.plain import read_json, write_json
+from lamella.saving.hdf5 import SIGNATURE, reading
+from lamella.saving.legacy import description, read_whole
+from lamella.saving.plain import objects_in, read_json, write_json
 from lamella.saving.weights import read_weights, write_weights
 from lamella.training.trainer import Trainer
 
 # The version of Keras whose form the files have.
 _KERAS = "3.15.1"
+# How the names of whole models in HDF5 end.
+HDF5 = (".h5", ".hdf5")
 # What weights may take beyond what the file holds: small things that a file need not have.
 _SLACK = 1 << 20
 
@@ -91,10 +95,11 @@ def _checked_path(filepath: Any) -> str:
 def load_model(
     filepath: Any, custom_objects: Mapping[str, Any] | None = None, compile: bool = True, safe_mode: bool = True
 ) -> Any:
-    """Return the model that a .keras file holds, lamella's or Keras's; with `compile`, ready to train on.
+    """Return the model that a file holds, lamella's or Keras's; with `compile`, ready to train on.
 
-    A file is data. Classes and functions of one's own are found where they were registered, or in `custom_objects`;
-    nothing else that a file names is looked for. There is no switch that changes this, so `safe_mode` is True.
+    The file is a .keras file, or a whole model of Keras 2 or 3 in HDF5 (".h5", ".hdf5"). It is data: classes and
+    functions of one's own are found where they were registered, or in `custom_objects`; nothing else that a file names
+    is looked for. There is no switch that changes this, so `safe_mode` is True.
     """
     if safe_mode is not True:
         raise ArgumentError(
@@ -102,9 +107,20 @@ def load_model(
             mend='load_model(path, custom_objects={"Name": Name}) for classes and functions of your own',
         )
     with _opened(filepath) as (file, name):
-        archive = Archive(file, name)
+        archive = None if _is_hdf5(file) else Archive(file, name)
         with _about_file(name), custom_object_scope(custom_objects):
-            return _loaded(archive, compile)
+            return _from_hdf5(file, compile) if archive is None else _from_archive(archive, compile)
+
+
+def described(file: BinaryIO, name: str) -> Any:
+    """Return the model that a file describes, without its weights: no memory is taken for them."""
+    if _is_hdf5(file):
+        with reading(file) as source:
+            return _described_by(description(source).config, "model_config", file.seek(0, os.SEEK_END))
+    archive = Archive(file, name)
+    check_version(read_json(archive.metadata, METADATA))
+    with archive.weights() as weights:
+        return _described_by(read_json(archive.config, CONFIG), CONFIG, weights.seek(0, os.SEEK_END))
 
 
 @contextmanager
@@ -112,11 +128,18 @@ def _opened(filepath: Any) -> Iterator[tuple[BinaryIO, str]]:
     if hasattr(filepath, "read"):
         yield filepath, str(getattr(filepath, "name", "the file"))
         return
-    path = _checked_path(filepath)
+    path = os.fspath(filepath)
+    if not isinstance(path, str) or not path.endswith((".keras", *HDF5)) or path.endswith(".weights.h5"):
+        path = _checked_path(filepath)
     if not os.path.isfile(path):
         raise FileNotFoundError(f"There is no file {path!r}.")
     with open(path, "rb") as file:
         yield cast(BinaryIO, file), path
+
+
+def _is_hdf5(file: BinaryIO) -> bool:
+    file.seek(0)
+    return file.read(len(SIGNATURE)) == SIGNATURE
 
 
 @contextmanager
@@ -132,31 +155,56 @@ def _about_file(name: str) -> Iterator[None]:
         raise FileFormatError(f"{name!r} does not describe a model: {type(error).__name__}, {text}.") from error
 
 
-def _loaded(archive: Archive, compile: bool) -> Any:
+def _from_archive(archive: Archive, compile: bool) -> Any:
     metadata = read_json(archive.metadata, METADATA)
     config = read_json(archive.config, CONFIG)
-    _check_version(metadata)
-    _check_names(config)
-    if not isinstance(config, dict) or "class_name" not in config:
-        raise FileFormatError(f"{CONFIG!r} describes no model.")
-    training = config.get("compile_config")
+    check_version(metadata)
     with archive.weights() as weights:
-        with unfilled():
-            with sharing():
-                model = deserialize(config)
-            if not isinstance(model, Trainer):
-                raise FileFormatError(f"{CONFIG!r} describes {type(model).__name__}, which is no model.")
-            if not cast(Any, model).built and config.get("build_config"):
-                cast(Any, model).build_from_config(config["build_config"])
-        _check_size(model, weights)
-        if compile and training:
+        held = weights.seek(0, os.SEEK_END)
+        model = _described_by(config, CONFIG, held)
+        training = config.get("compile_config") if compile else None
+        if training:
             model.compile_from_config(training, **_own_arguments(metadata))
-        read_weights(model, weights, optimizer=bool(compile and training and model.optimizer is not None))
+        read_weights(model, weights, optimizer=bool(training and model.optimizer is not None))
     _check_filled(model)
     return model
 
 
-def _check_version(metadata: Any) -> None:
+def _from_hdf5(file: BinaryIO, compile: bool) -> Any:
+    with reading(file) as source:
+        config, training, old = description(source)
+        model = _described_by(config, "model_config", file.seek(0, os.SEEK_END))
+        if not model.built:
+            raise FileFormatError(
+                f"The file does not say for what shape of input the weights of {model.name!r} are.",
+                mend="the model made and built in code, and model.load_weights(path)",
+            )
+        if compile and training:
+            model.compile_from_config(training)
+        read_whole(model, source, optimizer=bool(compile and training and model.optimizer is not None), old=old)
+    _check_filled(model)
+    return model
+
+
+def _described_by(config: Any, where: str, held: int) -> Any:
+    """Return the model that a config describes, without its weights, for which the file holds so many bytes."""
+    for _, fault in names_that_are_paths(config, where):
+        raise FileFormatError(fault)
+    if not isinstance(config, dict) or "class_name" not in config:
+        raise FileFormatError(f"{where!r} describes no model.")
+    with unfilled():
+        with sharing():
+            model = deserialize(config)
+        if not isinstance(model, Layer) or not isinstance(model, Trainer):
+            raise FileFormatError(f"{where!r} describes {type(model).__name__}, which is no model.")
+        if not model.built and config.get("build_config"):
+            model.build_from_config(config["build_config"])
+    _check_size(model, held)
+    return model
+
+
+def check_version(metadata: Any) -> None:
+    """Refuse files of other versions than Keras 3."""
     version = metadata.get("keras_version") if isinstance(metadata, dict) else None
     if not isinstance(version, str) or version.partition(".")[0] != "3":
         raise FileFormatError(
@@ -173,24 +221,16 @@ def _own_arguments(metadata: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _check_names(config: Any) -> None:
-    """Refuse names that would be paths: a layer's name is part of the place of its weights."""
-    stack = [config]
-    while stack:
-        value = stack.pop()
-        if isinstance(value, dict):
-            name = value.get("name")
-            if isinstance(name, str) and (any(sign in name for sign in "/\\\0") or name in (".", "..")):
-                raise FileFormatError(f"{CONFIG!r} has the name {name[:80]!r}, which would be a path.")
-            stack += value.values()
-        elif isinstance(value, list):
-            stack += value
+def names_that_are_paths(config: Any, where: str) -> Iterator[tuple[str, str]]:
+    """Yield the places of names that would be paths: a layer's name is part of the place of its weights."""
+    for place, item in objects_in(config):
+        name = item.get("name")
+        if isinstance(name, str) and (any(sign in name for sign in "/\\\0") or name in (".", "..")):
+            yield place, f"{where!r} has the name {name[:80]!r}, which would be a path."
 
 
-def _check_size(model: Any, weights: BinaryIO) -> None:
+def _check_size(model: Any, held: int) -> None:
     """Compare what the config says with what the file holds, before memory is taken for any of it."""
-    held = weights.seek(0, os.SEEK_END)
-    weights.seek(0)
     declared = sum(variable.nbytes for variable in model.variables)
     if declared > held + _SLACK:
         largest = max(model.variables, key=lambda variable: variable.nbytes)

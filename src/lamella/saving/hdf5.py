@@ -126,6 +126,29 @@ class Source:
         """Return names in the order of their numbers where they are numbers."""
         return sorted(names, key=lambda name: (int(name) if name.isdecimal() else -1, name))
 
+    def arrays(self) -> Iterator[tuple[str, Declared | FileFormatError]]:
+        """Yield the place of each array with its shape and type, or why it would not be read; no array is read."""
+        waiting, seen = [""], 0
+        while waiting:
+            path = waiting.pop()
+            try:
+                found = self._find(path)
+                names = self.members(path) if isinstance(found, h5py.Group) else None
+                declared = self._checked(found, path) if names is None else None
+            except FileFormatError as error:
+                yield path, error
+                continue
+            if declared is not None:
+                yield path, declared
+            seen += len(names or ())
+            if seen > MOST_MEMBERS or path.count("/") > DEEPEST:
+                yield (
+                    path,
+                    FileFormatError(f"The file has over {MOST_MEMBERS:,} parts, or nests them over {DEEPEST} deep."),
+                )
+                return
+            waiting += [f"{path}/{name}" if path else name for name in reversed(names or ())]
+
     def strings(self, path: str, name: str) -> list[str] | None:
         """Return the text, or list of texts, that is written about a group under a name; None without one."""
         with saying(f"{path}@{name}"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterator
 from typing import Any
 
 from lamella.core.errors import FileFormatError
@@ -61,6 +62,32 @@ def _check_depth(value: Any, error: FileFormatError) -> None:
 
 def _items(holder: Any) -> Any:
     return holder.values() if isinstance(holder, dict) else holder
+
+
+def objects_in(value: Any, place: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield each object inside plain data with its place.
+
+    >>> [place for place, _ in objects_in({"config": {"layers": [{"units": 3}]}})]
+    ['', 'config', 'config.layers[0]']
+    """
+    # Iterators, one a level: a long list is walked, not copied.
+    waiting = [iter([(place, value)])]
+    while waiting:
+        place, value = next(waiting[-1], (place, None))
+        if value is None:
+            waiting.pop()
+            continue
+        if isinstance(value, dict):
+            yield place, value
+        waiting.append(_inside(value, place))
+
+
+def _inside(value: Any, place: str) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, dict):
+        named = ((f"{place}.{key}" if place else str(key), item) for key, item in value.items())
+        yield from (pair for pair in named if isinstance(pair[1], dict | list))
+    elif isinstance(value, list):
+        yield from ((f"{place}[{n}]", item) for n, item in enumerate(value) if isinstance(item, dict | list))
 
 
 def write_json(value: Any) -> bytes:
