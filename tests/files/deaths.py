@@ -1,6 +1,7 @@
 """The campaign of deaths: a process that saves a model again and again is killed at a random moment, many times.
 
 python -m tests.files.deaths --deaths 200
+python -m tests.files.deaths --deaths 200 --checkpoints
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from typing import Any
 import numpy as np
 
 import lamella
+from lamella.checkpoint import Checkpoints
 
 
 @dataclass
@@ -75,14 +77,69 @@ def campaign(folder: Path, deaths: int, seed: int) -> Found:
     return found
 
 
+def checkpoint_campaign(folder: Path, deaths: int, seed: int) -> Found:
+    """Save checkpoints on and on and kill; "old" are deaths inside a save, after which only earlier ones are there.
+
+    JAX runs in the children alone: what has threads must not be forked.
+    """
+    draw, found = random.Random(seed), Found()
+    for _ in range(deaths):
+        listens, tells = os.pipe()
+        child = _forked(lambda tells=tells: _saves(folder, tells))
+        os.read(listens, 1)
+        time.sleep(draw.uniform(0, 1))
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        os.close(listens)
+        os.close(tells)
+        unfinished = any("tmp" in name for name in os.listdir(folder))
+        _, status = os.waitpid(_forked(lambda: _is_broken(folder)), 0)
+        broken = status != 0
+        found.old += unfinished and not broken
+        found.new += not unfinished and not broken
+        found.broken += broken
+    return found
+
+
+def _forked(work: Any) -> int:
+    child = os.fork()
+    if child == 0:
+        code = 2
+        try:
+            code = int(work() or 0)
+        finally:
+            os._exit(code)
+    return child
+
+
+def _saves(folder: Path, tells: int) -> None:
+    model, checkpoints = _filled(0.0), Checkpoints(folder, max_to_keep=3, save_on_background=True)
+    for step in range((checkpoints.latest_step or 0) + 1, 1_000_000):
+        model.set_weights([np.full(weight.shape, float(step), "float32") for weight in model.weights])
+        checkpoints.save(model, step)
+        os.write(tells, b".")
+
+
+def _is_broken(folder: Path) -> bool:
+    """Tell whether anything is wrong: a step that is listed and not whole, or none at all."""
+    model, checkpoints = _filled(0.0), Checkpoints(folder)
+    for step in checkpoints.steps:
+        checkpoints.restore(model, step)
+        if {float(value) for weight in model.get_weights() for value in (weight.min(), weight.max())} != {step}:
+            return True
+    return not checkpoints.steps
+
+
 def main() -> int:
     """Run the campaign from the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--deaths", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--checkpoints", action="store_true")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        found = campaign(Path(folder), given.deaths, given.seed)
+        run = checkpoint_campaign if given.checkpoints else campaign
+        found = run(Path(folder), given.deaths, given.seed)
     print(found)
     return int(found.broken > 0)
 

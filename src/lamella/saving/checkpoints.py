@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import os
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Self
@@ -19,11 +20,13 @@ from lamella.core.errors import ArgumentError, FileFormatError, FileTakenError, 
 from lamella.core.extras import need
 from lamella.core.settings import one_of
 from lamella.saving import state
+from lamella.saving.digest import digest
 from lamella.saving.hdf5 import Declared
 from lamella.saving.plain import read_json, write_json
 
 _ABOUT = "training"
 _PARTS = ("model", "optimizer", "trackers")
+_DELETED = "deleted"
 _WORSE = {"min": math.inf, "max": -math.inf}
 
 
@@ -62,11 +65,11 @@ class Checkpoints:
 
     def save(self, model: Any, step: int, metrics: Mapping[str, float] | None = None) -> None:
         """Save a built model as it is now: all variables, the optimizer's, random states; in `fit`, the place in it."""
-        self._save(step, state.parts_of(model), {**state.about(model), "step": step}, metrics)
+        self._save(step, state.parts_of(model), state.about(model), metrics)
 
     def save_weights(self, model: Any, step: int, metrics: Mapping[str, float] | None = None) -> None:
         """Save a built model's variables alone."""
-        self._save(step, {"model": state.parts_of(model)["model"]}, {"step": step}, metrics)
+        self._save(step, {"model": state.parts_of(model)["model"]}, {}, metrics)
 
     def _save(self, step: int, parts: Any, about: Any, metrics: Mapping[str, float] | None) -> None:
         measured = {name: float(value) for name, value in (metrics or {}).items() if np.ndim(value) == 0}
@@ -79,13 +82,16 @@ class Checkpoints:
             )
         if self._writer is None:
             os.makedirs(self.directory, exist_ok=True)
-            self._writer = self._manager(writing=True)
+            self._writer = self._writing()
         args = self._orbax.args
+        arrays = {part: {name: variable.value for name, variable in named.items()} for part, named in parts.items()}
         # What cannot be written is found now, not in the background.
-        items = {_ABOUT: args.JsonSave(read_json(write_json(about), _ABOUT))}
-        for part, named in parts.items():
-            items[part] = args.StandardSave({name: variable.value for name, variable in named.items()})
+        told = read_json(write_json({**about, "digests": _digests(arrays)}), _ABOUT)
+        items = {part: args.StandardSave(named) for part, named in arrays.items()} | {_ABOUT: args.JsonSave(told)}
+        self.wait()
         self._writer.save(step, args=args.Composite(**items), metrics=measured, force=True)
+        if not self.save_on_background:
+            self.wait()
 
     def _check_step(self, step: int) -> None:
         if isinstance(step, bool) or not isinstance(step, int) or step < 0:
@@ -101,12 +107,17 @@ class Checkpoints:
         """Wait until everything is on the disk; raise what went wrong."""
         if self._writer is not None:
             self._writer.wait_until_finished()
+            if jax.process_index() == 0:
+                shutil.rmtree(os.path.join(self.directory, _DELETED), ignore_errors=True)
 
     def close(self) -> None:
         """Wait, and end what runs in the background; a later call opens the folder again."""
-        writer, self._writer = self._writer, None
-        if writer is not None:
-            writer.close()
+        try:
+            self.wait()
+        finally:
+            writer, self._writer = self._writer, None
+            if writer is not None:
+                writer.close()
 
     def __enter__(self) -> Self:
         return self
@@ -176,13 +187,14 @@ class Checkpoints:
         folder, args = self._folder(step), self._orbax.args
         with self._about(step):
             _refuse_links(folder)
+            told, declared = self.told(step), {part: self._declared(folder, part) for part in parts}
             for part, named in parts.items():
-                state.compare(part, named, self._declared(folder, part))
+                state.compare(part, named, declared[part])
             wanted = {
                 part: args.StandardRestore({n: _spec(v) for n, v in named.items()}) for part, named in parts.items()
             }
             arrays = self._read().restore(step, args=args.Composite(**wanted))
-            jax.block_until_ready([arrays[part] for part in parts])
+            _check_digests({part: arrays[part] for part in parts}, declared, told.get("digests"))
         for part, named in parts.items():
             for name, variable in named.items():
                 variable.assign(arrays[part][name])
@@ -215,8 +227,12 @@ class Checkpoints:
             # With it Orbax writes the metrics.
             best_fn=self._value,
             preservation_policy=policies.AnyPreservationPolicy(kept),
+            # Taken away in one step, too: a checkpoint that is half deleted would look like one.
+            todelete_subdir=_DELETED,
             # Left by a process that was killed; one that only reads may be beside one that writes.
             cleanup_tmp_directories=writing,
+            # One checkpoint whose metrics are broken does not stand before the others.
+            lightweight_initialize=not writing,
             enable_async_checkpointing=writing and self.save_on_background,
         )
         # What reads each part is said here, not in the folder.
@@ -225,12 +241,20 @@ class Checkpoints:
         }
         return orbax.CheckpointManager(self.directory, item_handlers=handlers, options=options)
 
+    def _writing(self) -> Any:
+        """Return what writes: it knows the metrics of all checkpoints, to choose those that are kept."""
+        try:
+            return self._manager(writing=True)
+        except (ValueError, RecursionError) as error:
+            raise FileFormatError(
+                f"The metrics of a checkpoint in {self.directory!r} are broken: {str(error)[:200]}.",
+                mend="remove that checkpoint; Checkpoints(folder).metrics(step) tells which it is",
+            ) from error
+
     def _read(self) -> Any:
         """Return what knows the folder as it is now."""
         self.wait()
-        if self._reader is None:
-            self._reader = self._manager(writing=False)
-        self._reader.reload()
+        self._reader = self._manager(writing=False)
         return self._reader
 
     def _value(self, metrics: Any) -> float:
@@ -279,6 +303,20 @@ class Checkpoints:
             raise FileFormatError(
                 f"The checkpoint {self._folder(step)!r} is broken: {type(error).__name__}, {text}."
             ) from error
+
+
+def _digests(arrays: dict[str, dict[str, Any]]) -> dict[str, dict[str, int]]:
+    found = jax.device_get(jax.tree.map(digest, arrays))
+    return {part: {name: int(value) for name, value in named.items()} for part, named in found.items()}
+
+
+def _check_digests(arrays: dict[str, dict[str, Any]], declared: dict[str, dict[str, Declared]], told: Any) -> None:
+    for part, found in _digests(arrays).items():
+        for name, value in found.items():
+            # In another width the bits are others.
+            same_type = declared[part][name].dtype == arrays[part][name].dtype
+            if same_type and value != told[part][name]:
+                raise FileFormatError(f"The bits of {part}/{name} are not those that were written.")
 
 
 def _spec(variable: Any) -> jax.ShapeDtypeStruct:
