@@ -98,7 +98,7 @@ def test_the_latest_and_the_best_are_kept(
     again.save(dense(value=len(losses) - 1), len(losses) - 1, {"loss": losses[-1], "other": 2})
     assert (again.steps, again.best_step, again.latest_step) == (kept, best, len(losses) - 1)
     assert again.metrics(again.latest_step) == {"loss": losses[-1], "other": 2.0}
-    for step, which in ((best, "best"), (kept[-1], "latest"), (kept[-1], None), (kept[0], kept[0])):
+    for step, which in ((best, "best"), (kept[-1], "latest"), (kept[-1], None), (kept[0], np.int64(kept[0]))):
         model = dense(optimizer=None)
         assert again.restore(model, which) == step
         assert {float(value) for weight in model.get_weights() for value in weight.flat} == {step}
@@ -122,6 +122,16 @@ def test_a_training_outside_of_fit_goes_on(tmp_path: Path) -> None:
     Checkpoints(tmp_path / "weights").save_weights(model, 1)
     Checkpoints(tmp_path / "weights").restore(lonely)
     resuming.same_bits(lonely.get_weights(), model.get_weights())
+
+
+def test_layers_without_weights_are_kept_too(tmp_path: Path) -> None:
+    bare = lamella.Sequential([lamella.Input((3,)), lamella.layers.Flatten()])
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save(bare, 0)
+    assert checkpoints.restore(bare) == 0
+    checkpoints.save(dense(), 1)
+    with pytest.raises(FileFormatError, match="there is no such variable"):
+        checkpoints.restore(bare)
 
 
 def test_what_goes_wrong_in_the_background_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -284,6 +294,7 @@ def test_mistakes(tmp_path: Path) -> None:
         (lambda: some.save(dense(), 3), ArgumentError, "by 'loss', which is not among the metrics: none"),
         (lambda: some.save(dense(), 1, {"loss": 1}), FileTakenError, "checkpoint of step 1; the next is of a later"),
         (lambda: some.save(dense(), -1, {"loss": 1}), ArgumentError, "A step is a number from 0 on, got -1"),
+        (lambda: some.restore(dense(), 1.0), ArgumentError, "A step is a number from 0 on, got 1.0"),
         (lambda: Checkpoints(tmp_path / "some").best_step, ArgumentError, "Nobody said which checkpoint is the best"),
         (lambda: Checkpoints(tmp_path, max_to_keep=0), ArgumentError, "max_to_keep is a number of checkpoints"),
         (lambda: Checkpoints(tmp_path, best="loss"), ArgumentError, "best is a metric and its better end, got 'loss'"),

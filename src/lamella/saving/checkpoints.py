@@ -7,6 +7,7 @@ hold is told by the model; the folder is compared with that, and decides nothing
 from __future__ import annotations
 
 import math
+import operator
 import os
 import shutil
 from collections.abc import Iterator, Mapping
@@ -59,7 +60,6 @@ class Checkpoints:
         self.directory = os.path.abspath(directory)
         self.max_to_keep, self.best, self.save_on_background = max_to_keep, best, save_on_background
         self._writer: Any = None
-        self._reader: Any = None
 
     # -- saving ---------------------------------------------------------------------------------------------------
 
@@ -72,6 +72,7 @@ class Checkpoints:
         self._save(step, {"model": state.parts_of(model)["model"]}, {}, metrics)
 
     def _save(self, step: int, parts: Any, about: Any, metrics: Mapping[str, float] | None) -> None:
+        step = _as_step(step)
         measured = {name: float(value) for name, value in (metrics or {}).items() if np.ndim(value) == 0}
         self._check_step(step)
         if self.best is not None and self.best[0] not in measured:
@@ -84,7 +85,9 @@ class Checkpoints:
             os.makedirs(self.directory, exist_ok=True)
             self._writer = self._writing()
         args = self._orbax.args
-        arrays = {part: {name: variable.value for name, variable in named.items()} for part, named in parts.items()}
+        # Orbax refuses what is empty, as the variables of layers without weights are.
+        full = {part: named for part, named in parts.items() if named}
+        arrays = {part: {name: variable.value for name, variable in named.items()} for part, named in full.items()}
         # What cannot be written is found now, not in the background.
         told = read_json(write_json({**about, "digests": _digests(arrays)}), _ABOUT)
         items = {part: args.StandardSave(named) for part, named in arrays.items()} | {_ABOUT: args.JsonSave(told)}
@@ -94,8 +97,6 @@ class Checkpoints:
             self.wait()
 
     def _check_step(self, step: int) -> None:
-        if isinstance(step, bool) or not isinstance(step, int) or step < 0:
-            raise ArgumentError(f"A step is a number from 0 on, got {step!r}.")
         latest = self.latest_step if self._writer is None else self._writer.latest_step()
         if latest is not None and step <= latest:
             raise FileTakenError(
@@ -187,28 +188,28 @@ class Checkpoints:
         folder, args = self._folder(step), self._orbax.args
         with self._about(step):
             _refuse_links(folder)
-            told, declared = self.told(step), {part: self._declared(folder, part) for part in parts}
+            reader, told = self._read(), self.told(step)
+            declared = {part: self._declared(reader.directory / str(step) / part) for part in parts}
             for part, named in parts.items():
                 state.compare(part, named, declared[part])
-            wanted = {
-                part: args.StandardRestore({n: _spec(v) for n, v in named.items()}) for part, named in parts.items()
-            }
-            arrays = self._read().restore(step, args=args.Composite(**wanted))
-            _check_digests({part: arrays[part] for part in parts}, declared, told.get("digests"))
-        for part, named in parts.items():
+            full = {part: named for part, named in parts.items() if named}
+            specs = {part: {name: _spec(variable) for name, variable in named.items()} for part, named in full.items()}
+            wanted = {part: args.StandardRestore(named) for part, named in specs.items()}
+            arrays = reader.restore(step, args=args.Composite(**wanted)) if wanted else {}
+            _check_digests({part: arrays[part] for part in full}, declared, told.get("digests"))
+        for part, named in full.items():
             for name, variable in named.items():
                 variable.assign(arrays[part][name])
 
-    def _declared(self, folder: str, part: str) -> dict[str, Declared]:
+    def _declared(self, place: Any) -> dict[str, Declared]:
         """Return shapes and types of a part, as the arrays themselves have them; nothing is read of their values."""
-        place = os.path.join(folder, part)
-        if not os.path.isdir(place):
+        if not place.is_dir():
             return {}
-        if os.path.exists(os.path.join(place, "checkpoint")):
-            raise FileFormatError(f"{part!r} is in a form that Orbax has given up; it is not read.")
-        tree = self._orbax.StandardCheckpointHandler().metadata(self._reader.directory / folder / part).tree
+        if (place / "checkpoint").exists():
+            raise FileFormatError(f"{place.name!r} is in a form that Orbax has given up; it is not read.")
+        tree = self._orbax.StandardCheckpointHandler().metadata(place).tree
         if not isinstance(tree, dict):
-            raise FileFormatError(f"{part!r} is not a dict of arrays.")
+            raise FileFormatError(f"{place.name!r} is not a dict of arrays.")
         return {str(name): _as_declared(name, found) for name, found in tree.items()}
 
     # -- Orbax -----------------------------------------------------------------------------------------------------
@@ -254,8 +255,7 @@ class Checkpoints:
     def _read(self) -> Any:
         """Return what knows the folder as it is now."""
         self.wait()
-        self._reader = self._manager(writing=False)
-        return self._reader
+        return self._manager(writing=False)
 
     def _value(self, metrics: Any) -> float:
         """Return the number that decides which checkpoint is the best; one that is missing or NaN is the worst."""
@@ -270,12 +270,13 @@ class Checkpoints:
     def _chosen(self, step: int | str | None) -> int:
         if not os.path.isdir(self.directory):
             raise FileNotFoundError(f"There is no folder {self.directory!r}.")
-        if isinstance(step, str):
-            one_of("step", step, ("best", "latest"))
-        found = step if isinstance(step, int) else self.best_step if step == "best" else self.latest_step
-        if found is None:
-            raise FileNotFoundError(f"There is no whole checkpoint in {self.directory!r}.")
-        return self._known(found)
+        if step is None or isinstance(step, str):
+            best = one_of("step", step or "latest", ("best", "latest")) == "best"
+            found = self.best_step if best else self.latest_step
+            if found is None:
+                raise FileNotFoundError(f"There is no whole checkpoint in {self.directory!r}.")
+            return found
+        return self._known(_as_step(step))
 
     def _known(self, step: int) -> int:
         steps = self.steps
@@ -303,6 +304,16 @@ class Checkpoints:
             raise FileFormatError(
                 f"The checkpoint {self._folder(step)!r} is broken: {type(error).__name__}, {text}."
             ) from error
+
+
+def _as_step(step: Any) -> int:
+    try:
+        number = -1 if isinstance(step, bool) else operator.index(step)
+    except TypeError:
+        number = -1
+    if number < 0:
+        raise ArgumentError(f"A step is a number from 0 on, got {step!r}.")
+    return number
 
 
 def _digests(arrays: dict[str, dict[str, Any]]) -> dict[str, dict[str, int]]:

@@ -34,4 +34,5 @@ def digest(array: Any) -> Any:
 
 
 def _width(dtype: Any) -> int:
-    return min(32, jnp.iinfo(dtype).bits if jnp.issubdtype(dtype, jnp.integer) else jnp.finfo(dtype).bits)
+    limits: Any = jnp.iinfo if jnp.issubdtype(dtype, jnp.integer) else jnp.finfo
+    return min(32, int(limits(dtype).bits))

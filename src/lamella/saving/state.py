@@ -72,11 +72,11 @@ def compare(part: str, named: Named, found: Mapping[str, Declared | None]) -> No
 def about(model: Any) -> dict[str, Any]:
     """Return as plain data where a training stands, with the randomness and what its callbacks remember.
 
-    Outside of `fit` there is the randomness alone.
+    Outside of `fit` there is nothing to tell.
     """
     training: Training | None = model._trainer.training
     if training is None:
-        return {"random": random_states()}
+        return {}
     return {
         **training.place(),
         "random": random_states(),
