@@ -47,6 +47,7 @@ costs: $(VENV)/.installed-test
 	$(BIN)/python benchmarks/rows.py
 	$(BIN)/python benchmarks/batch.py
 	$(BIN)/python benchmarks/memory.py
+	$(BIN)/python benchmarks/checkpoints.py
 
 docs: $(VENV)/.installed-test
 	$(BIN)/python -m pytest tests/test_docs.py

@@ -1,5 +1,7 @@
 """Callbacks, under Keras's names."""
 
+from lamella.saving.backup import BackupAndRestore
+from lamella.saving.checkpointing import OrbaxCheckpoint
 from lamella.training.callbacks import (
     Callback,
     CallbackList,
@@ -9,7 +11,7 @@ from lamella.training.callbacks import (
     TerminateOnNaN,
 )
 from lamella.training.checkpoint import ModelCheckpoint
-from lamella.training.monitors import BackupAndRestore, LearningRateScheduler, ReduceLROnPlateau, SwapEMAWeights
+from lamella.training.monitors import LearningRateScheduler, ReduceLROnPlateau, SwapEMAWeights
 from lamella.training.records import CSVLogger, RemoteMonitor
 
 __all__ = [
@@ -22,6 +24,7 @@ __all__ = [
     "LambdaCallback",
     "LearningRateScheduler",
     "ModelCheckpoint",
+    "OrbaxCheckpoint",
     "ReduceLROnPlateau",
     "RemoteMonitor",
     "SwapEMAWeights",

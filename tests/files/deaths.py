@@ -1,6 +1,7 @@
 """The campaign of deaths: a process that saves a model again and again is killed, many times.
 
 python -m tests.files.deaths --deaths 200
+python -m tests.files.deaths --deaths 200 --checkpoints
 
 The command kills at random moments. Where a moment falls depends on the machine, so the tests kill at chosen lines.
 """
@@ -24,6 +25,7 @@ from typing import Any
 import numpy as np
 
 import lamella
+from lamella.checkpoint import Checkpoints
 from lamella.saving import durable
 
 # Each process that dies is forked from one that has imported all and started no thread.
@@ -128,14 +130,52 @@ def _count(folder: Path, die: Callable[[Path, int], None], deaths: int) -> Found
     return found
 
 
+def checkpoint_campaign(folder: Path, deaths: int, seed: int) -> Found:
+    """Save checkpoints on and on and kill; "old" are deaths inside a save, after which only earlier ones are there."""
+    draw, found = random.Random(seed), Found()
+    for _ in range(deaths):
+        here, there = _PROCESSES.Pipe()
+        child = _PROCESSES.Process(target=_save_checkpoints, args=(folder, there))
+        child.start()
+        here.recv()
+        time.sleep(draw.uniform(0, 1))
+        child.kill()
+        child.join()
+        broken = _broken_checkpoints(folder)
+        unfinished = any("tmp" in name for name in os.listdir(folder))
+        found.old += unfinished and not broken
+        found.new += not unfinished and not broken
+        found.broken += broken
+    return found
+
+
+def _save_checkpoints(folder: Path, told: Any) -> None:
+    checkpoints = Checkpoints(folder, max_to_keep=3, save_on_background=True)
+    for step in range((checkpoints.latest_step or 0) + 1, 1_000_000):
+        checkpoints.save(_filled(float(step)), step)
+        told.send(step)
+
+
+def _broken_checkpoints(folder: Path) -> bool:
+    """Tell whether anything is wrong: a step that is listed and not whole, or none at all."""
+    model, checkpoints = _filled(0.0), Checkpoints(folder)
+    for step in checkpoints.steps:
+        checkpoints.restore(model, step)
+        if {float(value) for weight in model.get_weights() for value in (weight.min(), weight.max())} != {step}:
+            return True
+    return not checkpoints.steps
+
+
 def main() -> int:
     """Run the campaign from the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--deaths", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--checkpoints", action="store_true")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        found = campaign(Path(folder), given.deaths, given.seed)
+        run = checkpoint_campaign if given.checkpoints else campaign
+        found = run(Path(folder), given.deaths, given.seed)
     print(found)
     return int(found.broken > 0)
 

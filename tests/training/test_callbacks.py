@@ -134,15 +134,14 @@ def test_an_interrupted_training_goes_on(tmp_path: Path, save_freq: Any) -> None
     rest = trained(lamella, [backup()], momentum=0.9)
     assert rest.history.epoch == ([3, 4, 5] if save_freq == "epoch" else [2, 3, 4, 5])
     assert not (tmp_path / "state").exists()
-    if save_freq == "epoch":
-        for a, b in zip(whole.get_weights(), rest.get_weights(), strict=True):
-            np.testing.assert_allclose(a, b, rtol=1e-6)
+    for a, b in zip(whole.get_weights(), rest.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
 
 
 def test_a_broken_backup_gives_way_to_the_one_before(tmp_path: Path) -> None:
     keep = lamella.callbacks.BackupAndRestore(tmp_path, double_checkpoint=True, delete_checkpoint=False)
     trained(lamella, [keep], epochs=3)
-    (tmp_path / "latest.npz").write_bytes(b"PK broken")
+    (tmp_path / "latest.h5").write_bytes(b"PK broken")
     assert trained(lamella, [keep], epochs=4).history.epoch == [2, 3]
 
 

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lamella.core.errors import ArgumentError
+from lamella.core.errors import ArgumentError, FileFormatError
 from lamella.core.sample import own_key
 from lamella.core.variable import Variable
 
@@ -60,6 +60,58 @@ def set_random_seed(seed: int) -> None:
     random.seed(seed)
     np.random.seed(seed % (1 << 32))
     _global[:] = [SeedGenerator(seed)]
+
+
+def random_states() -> dict[str, Any]:
+    """Return, as plain data, where everything stands that `set_random_seed` fixes.
+
+    >>> states = random_states()
+    >>> drawn = np.random.rand(3)
+    >>> set_random_states(states)
+    >>> bool((np.random.rand(3) == drawn).all())
+    True
+    """
+    return {
+        "numpy": plain_state(np.random.get_state()),
+        "python": list(random.getstate()),
+        "lamella": _global[0].state.numpy().tolist() if _global else None,
+    }
+
+
+def set_random_states(states: Any) -> None:
+    """Go on from `random_states`' answer, which may come from a file: it is checked first."""
+    try:
+        state, (version, words, gauss), own = numpy_state(states["numpy"]), states["python"], states["lamella"]
+        # The last word is a place among the others.
+        if not (_are_words(words, 625) and words[-1] <= 624 and (own is None or _are_words(own, 2))):
+            raise ValueError("numbers that no generator has")
+        random.setstate((version, tuple(words), None if gauss is None else float(gauss)))
+    except (KeyError, ValueError, TypeError, IndexError, OverflowError) as error:
+        raise FileFormatError(f"These are no states of random generators: {str(error)[:100]}.") from error
+    np.random.set_state(state)
+    if own is not None:
+        if not _global:
+            _global.append(SeedGenerator(0))
+        _global[0].state.assign(np.array(own, "uint32"))
+
+
+def plain_state(state: Any) -> list[Any]:
+    """Return the state of one of NumPy's generators as plain data."""
+    name, words, *rest = state
+    return [name, np.asarray(words).tolist(), *rest]
+
+
+def numpy_state(plain: Any) -> tuple[Any, ...]:
+    """Return what `plain_state` was given, checked."""
+    name, words, place, spare, gauss = plain
+    if name != "MT19937" or not _are_words(words, 624) or type(place) is not int or not 0 <= place <= 624:
+        raise FileFormatError("This is no state of a random generator.")
+    return name, np.array(words, "uint32"), place, int(bool(spare)), float(gauss)
+
+
+def _are_words(numbers: Any, count: int) -> bool:
+    whole = isinstance(numbers, list | tuple) and len(numbers) == count
+    return whole and all(type(number) is int and 0 <= number < 1 << 32 for number in numbers)
 
 
 def draw_key(seed: int | SeedGenerator | jax.Array | None) -> jax.Array:

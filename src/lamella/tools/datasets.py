@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from lamella.core.errors import ArgumentError, DataError
+from lamella.core.seeds import numpy_state, plain_state
 from lamella.core.structure import leaves_of, map_leaves
 from lamella.training.data import check_sizes
 
@@ -31,6 +32,17 @@ class Batches:
 
     def __len__(self) -> int:
         return self.samples if self.batch_size is None else -(-self.samples // self.batch_size)
+
+    def get_state(self) -> Any:
+        """Return from where the next order is drawn, as plain data; None without `shuffle`."""
+        if self._draw is None:
+            return None
+        return plain_state(self._draw.get_state())
+
+    def set_state(self, state: Any) -> None:
+        """Draw the next order from `get_state`'s answer."""
+        if self._draw is not None:
+            self._draw.set_state(numpy_state(state))
 
     def __iter__(self) -> Iterator[Any]:
         places = np.arange(self.samples) if self._draw is None else self._draw.permutation(self.samples)

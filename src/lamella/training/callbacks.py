@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -23,7 +23,13 @@ class Callback:
 
     `self.model` is the model; `logs` holds the loss and the metrics so far. A callback that defines one of the
     per-batch methods makes `fit` run one step a call, so that it sees every batch.
+
+    `remembers` names attributes that hold None, a number or a truth value; they are kept with the state of a training
+    that is saved. A callback with `called_last` is called after the others, and so sees what they did.
     """
+
+    remembers: tuple[str, ...] = ()
+    called_last: ClassVar[bool] = False
 
     def __init__(self) -> None:
         self.params: dict[str, Any] = {}
@@ -41,6 +47,9 @@ class Callback:
     def set_params(self, params: dict[str, Any]) -> None:
         """Take the number of epochs and steps."""
         self.params = params
+
+    def let_go(self) -> None:
+        """Called once `fit` is over, however it ended; close what is open."""
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
         """Called once, before the first epoch."""
@@ -98,7 +107,7 @@ class CallbackList:
 
     def __init__(self, callbacks: Any, model: Any, params: dict[str, Any]) -> None:
         given = callbacks if isinstance(callbacks, Iterable) else [] if callbacks is None else [callbacks]
-        self.callbacks = list(given)
+        self.callbacks = sorted(given, key=lambda callback: getattr(callback, "called_last", False))
         for callback in self.callbacks:
             if not hasattr(callback, "set_model"):
                 raise ArgumentError(
@@ -111,6 +120,12 @@ class CallbackList:
     def per_batch(self, mode: str) -> bool:
         """Tell whether any callback wants to see every batch of "train", "test" or "predict"."""
         return any(_wants(callback, _PER_BATCH[mode]) for callback in self.callbacks)
+
+    def let_go(self) -> None:
+        """Tell those that listen that `fit` is over."""
+        for callback in self.callbacks:
+            if isinstance(callback, Callback):
+                callback.let_go()
 
     def __call__(self, event: str, *args: Any) -> None:
         """Call a method of each callback, by name: `callbacks("on_epoch_end", 0, logs)`."""
@@ -178,6 +193,8 @@ class EarlyStopping(Monitor):
     `monitor` is a name in the logs; `mode` "auto" takes accuracies and the like as better when larger.
     """
 
+    remembers: tuple[str, ...] = ("wait", "stopped_epoch", "best_epoch", "best")
+
     def __init__(
         self,
         monitor: str = "val_loss",
@@ -192,6 +209,9 @@ class EarlyStopping(Monitor):
         super().__init__(monitor, mode, min_delta)
         self.patience, self.verbose, self.baseline = patience, verbose, baseline
         self.restore_best_weights, self.start_from_epoch = restore_best_weights, start_from_epoch
+        if restore_best_weights:
+            # A best value without its weights would be worse than none.
+            self.remembers = ()
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
         """Start anew."""

@@ -21,6 +21,8 @@ class ModelCheckpoint(Monitor):
     'auto'
     """
 
+    remembers = ("best", "_since")
+
     def __init__(
         self,
         filepath: Any,

@@ -11,6 +11,7 @@ import numpy as np
 
 from lamella.core.axes import describe
 from lamella.core.errors import BatchSizeError, DataError
+from lamella.core.seeds import random_states, set_random_states
 from lamella.core.structure import leaves_of, map_leaves
 from lamella.training.dataset import PyDataset, batches_of
 
@@ -87,6 +88,8 @@ class ArrayData:
         self.batch_size = min(batch_size or 32, max(self.samples, 1))
         self.shuffle = shuffle
         self.steps = math.ceil(self.samples / self.batch_size)
+        self.order: Any = None
+        self._begun: tuple[Any, int] | None = None
 
     def split(self, fraction: float) -> tuple[ArrayData, ArrayData]:
         """Cut off the last `fraction` of the samples, unshuffled."""
@@ -108,14 +111,35 @@ class ArrayData:
         """Whether the last batch is smaller than the others."""
         return self.samples % self.batch_size != 0
 
+    @property
+    def read(self) -> int:
+        """How many batches were read that a later training must pass over: none, arrays are there as a whole."""
+        return 0
+
+    def states(self) -> Any:
+        """Return, as plain data, from where the next order is drawn."""
+        return {"random": random_states()} if self.shuffle else None
+
+    def go_on(self, order: Any, read: int, batch: int) -> None:
+        """Go on at a batch of an epoch, whose order is drawn anew from where it was drawn, an answer of `states`."""
+        if batch:
+            if self.shuffle:
+                set_random_states(order["random"])
+            self._begun = self._draw(), batch
+
+    def _draw(self) -> Any:
+        self.order = self.states()
+        return np.random.permutation(self.samples) if self.shuffle else None
+
     def blocks(self, most: int, pad: bool = False) -> Iterator[Block]:
         """Yield the batches of one epoch, up to `most` in a block; the last, smaller one by itself or filled up."""
-        order = np.random.permutation(self.samples) if self.shuffle else None
+        order, first = self._begun or (self._draw(), 0)
+        self._begun = None
         arrays = (self.x, self.y, self.weights)
         full, rest = divmod(self.samples, self.batch_size)
         steps = full + bool(pad and rest)
         per_block = max(1, min(most, steps, _BLOCK_BYTES // max(1, self._batch_bytes())))
-        for start in range(0, steps, per_block):
+        for start in range(first, steps, per_block):
             count = min(per_block, steps - start)
             size = min(count * self.batch_size, self.samples - start * self.batch_size)
             cut = map_leaves(_taker(order, start * self.batch_size, size), arrays)
@@ -124,7 +148,7 @@ class ArrayData:
             if counts is not None and start + count > full:
                 counts[count - 1] = rest
             yield Block((x, y, weights, counts), count, size)
-        if rest and not pad:
+        if rest and not pad and first <= full:
             x, y, weights = map_leaves(_taker(order, full * self.batch_size, rest), arrays)
             yield Block(map_leaves(lambda a: a[None], (x, y, weights, None)), 1, rest)
 
@@ -158,44 +182,91 @@ def _taker(order: Any, start: int, size: int) -> Callable[[Any], Any]:
 
 
 class IterableData:
-    """An iterable of batches: x, (x, y) or (x, y, sample_weight); a generator is read on from epoch to epoch."""
+    """An iterable of batches: x, (x, y) or (x, y, sample_weight); an iterator is read on from epoch to epoch."""
 
     def __init__(self, source: Iterable[Any], steps: int | None) -> None:
         self.source = source
         self.steps = steps if steps is not None else (len(source) if isinstance(source, Sized) else None)
         self.samples: int | None = None
+        self.order: Any = None
+        self.read = 0
         self._iterator: Iterator[Any] | None = None
         self._peeked: list[Batch] = []
+        self._sample: Batch | None = None
+        self._size = self._from = 0
+        self._read_on = isinstance(source, Iterator)
 
     def first(self) -> Batch:
         """Return the first batch, which `blocks` yields again."""
-        if not self._peeked:
-            self._iterator = iter(self.source)
-            batch = next(self._iterator, None)
+        if self._sample is None:
+            batch = next(self._begin(), None)
             if batch is None:
                 raise DataError("The data ended before its first batch.")
-            self._peeked = [_as_batch(batch)]
-        return self._peeked[0]
+            self._sample = _as_batch(batch)
+            self._peeked = [self._sample]
+        return self._sample
 
     @property
     def ragged(self) -> bool:
         """Whether a batch may be smaller than the others: nobody knows."""
         return True
 
+    def states(self) -> Any:
+        """Return, as plain data, from where the next order is drawn; a dataset may add its own by `get_state`."""
+        own = getattr(self._dataset, "get_state", None)
+        return {"random": random_states(), "size": self._size, "dataset": None if own is None else own()}
+
+    def go_on(self, order: Any, read: int, batch: int) -> None:
+        """Go on at a batch of an epoch that was begun from `order`, an answer of `states`.
+
+        What is read on from epoch to epoch begins anew with the program: `read` batches of it are passed over.
+        """
+        self._from, self._size = batch, int(order["size"])
+        if self._read_on:
+            if read:
+                self._pass_over(read - len(self._peeked))
+                self._peeked, self.read = [], read
+            return
+        set_random_states(order["random"])
+        if order["dataset"] is not None and hasattr(self._dataset, "set_state"):
+            self._dataset.set_state(order["dataset"])
+        self._peeked, self._iterator = [], None
+        if batch:
+            self._begin(batch)
+
+    @property
+    def _dataset(self) -> Any:
+        return self.source.dataset if isinstance(self.source, _Indexed) else self.source
+
+    def _begin(self, start: int = 0) -> Iterator[Any]:
+        self.order = self.states()
+        if isinstance(self.source, _Indexed):
+            self._iterator = self.source.batches(start)
+        else:
+            self._iterator = iter(self.source)
+            self._pass_over(start)
+        self.read = start
+        return self._iterator
+
+    def _pass_over(self, count: int) -> None:
+        for _ in range(count):
+            next(self._iterator or iter(()), None)
+
     def blocks(self, most: int, pad: bool = False) -> Iterator[Block]:
         """Yield one batch a block; `steps` of them if that was given, else until the source ends."""
-        if self._iterator is None or ((self.steps is None or hasattr(self.source, "__len__")) and not self._peeked):
-            self._iterator = iter(self.source)
-        done = common = 0
+        done, self._from = self._from, 0
+        if self._iterator is None or not (self._read_on or self._peeked or done):
+            self._begin()
         while self.steps is None or done < self.steps:
-            batch = self._peeked.pop() if self._peeked else next(self._iterator, None)
+            batch = self._peeked.pop() if self._peeked else next(self._iterator or iter(()), None)
             if batch is None:
                 break
+            self.read += 1
             arrays = _as_batch(batch)
             size = check_sizes(x=arrays[0], y=arrays[1], sample_weight=arrays[2])
-            common = max(common, size)
+            self._size = max(self._size, size)
             counts = np.full(1, size, "int32") if pad else None
-            wanted = common if pad else size
+            wanted = self._size if pad else size
             x, y, weights = map_leaves(lambda a, wanted=wanted: filled(a, wanted)[None], arrays)
             yield Block((x, y, weights, counts), 1, size)
             done += 1
@@ -245,10 +316,14 @@ class _Indexed:
         return len(self.dataset)
 
     def __iter__(self) -> Iterator[Any]:
+        return self.batches()
+
+    def batches(self, start: int = 0) -> Iterator[Any]:
+        """Begin an epoch, at a batch of it."""
         begin = getattr(self.dataset, "on_epoch_begin", None)
         if begin is not None:
             begin()
-        return batches_of(self.dataset, self.shuffle)
+        return batches_of(self.dataset, self.shuffle, start)
 
     def end(self) -> None:
         """Tell the dataset, where it listens, that all its batches were taken."""

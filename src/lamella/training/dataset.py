@@ -50,9 +50,13 @@ class PyDataset:
         """Called after the last batch of an epoch."""
 
 
-def batches_of(dataset: Any, shuffle: bool = False) -> Iterator[Any]:
-    """Yield each batch of a dataset once."""
+def batches_of(dataset: Any, shuffle: bool = False, start: int = 0) -> Iterator[Any]:
+    """Yield each batch of a dataset once; those before `start`, in the order that is drawn now, are not read."""
     order = np.random.permutation(len(dataset)) if shuffle else np.arange(len(dataset))
+    return _read(dataset, order[start:])
+
+
+def _read(dataset: Any, order: Any) -> Iterator[Any]:
     if getattr(dataset, "workers", 1) <= 1:
         yield from (dataset[int(index)] for index in order)
         return

@@ -16,6 +16,7 @@ from lamella.training import planning
 from lamella.training.callbacks import CallbackList, History, Logs
 from lamella.training.compilation import Compiled
 from lamella.training.data import ArrayData, IterableData, adapt, check_finite, class_weights
+from lamella.training.ongoing import Training
 from lamella.training.progress import Progress
 from lamella.training.step import Steps
 
@@ -92,25 +93,34 @@ def fit(compiled: Compiled, train: Data, validation: Data | None, callbacks: Any
     events = CallbackList([*given, history], model, params)
     model.stop_training = False
     model.history = history
-    model._trainer.next_epoch = plan.initial_epoch
-    events("on_train_begin", {})
-    logs: Logs = {}
-    for epoch in range(model._trainer.next_epoch, plan.epochs):
-        events("on_epoch_begin", epoch, {})
-        title = f"epoch {epoch + 1}/{plan.epochs}"
-        with Progress(plan.verbose, title, train.steps) as progress:
-            logs = _pass(compiled, steps, train, events, progress, "train")
-            if validation is not None and (epoch + 1) % plan.validation_freq == 0:
-                held = evaluate(compiled, validation, None, 0, events)
-                logs = {**logs, **{f"val_{name}": value for name, value in held.items()}}
-            progress.finish(logs)
-        events("on_epoch_end", epoch, logs)
-        if model.stop_training:
-            break
-    if plan.epochs > 0:
-        compiled.optimizer.finalize_variable_values(model.trainable_variables)
-    events("on_train_end", logs)
+    training = model._trainer.training = Training(plan.initial_epoch, 0, train, events, steps)
+    try:
+        events("on_train_begin", {})
+        logs: Logs = {}
+        while training.epoch < plan.epochs and not model.stop_training:
+            logs = _epoch(compiled, training, validation, plan)
+        if plan.epochs > 0:
+            compiled.optimizer.finalize_variable_values(model.trainable_variables)
+        events("on_train_end", logs)
+    finally:
+        model._trainer.training = None
+        events.let_go()
     return history
+
+
+def _epoch(compiled: Compiled, training: Training, validation: Data | None, plan: Plan) -> Logs:
+    """Run an epoch, or the rest of one that was begun in an earlier training."""
+    epoch, events, data = training.epoch, training.callbacks, training.data
+    events("on_epoch_begin", epoch, {})
+    with Progress(plan.verbose, f"epoch {epoch + 1}/{plan.epochs}", data.steps) as progress:
+        logs = _pass(compiled, training.steps, data, events, progress, "train", training)
+        if validation is not None and (epoch + 1) % plan.validation_freq == 0:
+            held = evaluate(compiled, validation, None, 0, events)
+            logs = {**logs, **{f"val_{name}": value for name, value in held.items()}}
+        progress.finish(logs)
+    training.epoch, training.batch = epoch + 1, 0
+    events("on_epoch_end", epoch, logs)
+    return logs
 
 
 def evaluate(compiled: Compiled, data: Data, callbacks: Any, verbose: Any, events: CallbackList | None = None) -> Logs:
@@ -126,30 +136,42 @@ def evaluate(compiled: Compiled, data: Data, callbacks: Any, verbose: Any, event
     return logs
 
 
-def _pass(compiled: Compiled, steps: Steps, data: Data, events: CallbackList, progress: Progress, mode: str) -> Logs:
+def _pass(
+    compiled: Compiled,
+    steps: Steps,
+    data: Data,
+    events: CallbackList,
+    progress: Progress,
+    mode: str,
+    training: Training | None = None,
+) -> Logs:
     """Run all batches once; the results are read from the device only when somebody looks at them."""
-    steps.reset()
-    run = steps.train if mode == "train" else steps.test
+    batch = begun = training.batch if training else 0
+    if not begun:
+        steps.reset()
+    run = steps.train if training else steps.test
     results: list[Any] = []
-    batch = 0
     most = compiled.steps_per_execution or (_STEPS_A_CALL if steps.loops_well else 1)
     pad = data.ragged and steps.may_pad(data.first(), mode)
     each = events.per_batch(mode)
     limit = max_steps_per_epoch()
-    for block in itertools.islice(data.blocks(1 if each or limit else most, pad), limit):
+    progress.advance(begun)
+    for block in itertools.islice(data.blocks(1 if each or limit else most, pad), limit and max(limit - begun, 0)):
         events(f"on_{mode}_batch_begin", batch, {})
         results = run(block.arrays, block.steps)
         batch += block.steps
         progress.advance(block.steps)
+        if training:
+            training.batch = batch
         if each:
             events(f"on_{mode}_batch_end", batch - 1, _logs(steps, results))
         if progress.wants_logs:
             progress.show(_logs(steps, results))
         if compiled.model.stop_training and each:
             break
-    if not results:
+    if not batch:
         raise DataError("The data ended before its first batch.")
-    return _logs(steps, results)
+    return _logs(steps, results or steps.results())
 
 
 def _logs(steps: Steps, results: list[Any]) -> Logs:

@@ -1,18 +1,15 @@
-"""Callbacks that act on the training by what they see: learning rates, averages, a backup to go on from."""
+"""Callbacks that act on the training by what they see: learning rates, averages."""
 
 from __future__ import annotations
 
-import json
-import shutil
 import warnings
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 
-from lamella.core.errors import ArgumentError, NotBuiltError
+from lamella.core.errors import ArgumentError
 from lamella.training.callbacks import Callback, Logs, Monitor
 
 
@@ -58,6 +55,8 @@ class ReduceLROnPlateau(Monitor):
 
     After that, `cooldown` epochs pass before epochs are counted again; the rate does not fall below `min_lr`.
     """
+
+    remembers = ("wait", "resting", "best")
 
     def __init__(
         self,
@@ -115,6 +114,8 @@ class SwapEMAWeights(Callback):
     With `swap_on_epoch` the averages are also in place between epochs, where other callbacks see them.
     """
 
+    remembers = ("_inside",)
+
     def __init__(self, swap_on_epoch: bool = False) -> None:
         super().__init__()
         self.swap_on_epoch = swap_on_epoch
@@ -163,88 +164,3 @@ class SwapEMAWeights(Callback):
     def on_predict_end(self, logs: Logs | None = None) -> None:
         """Put the weights back."""
         self._put(False)
-
-
-class BackupAndRestore(Callback):
-    """Write the state of a training to a folder, every epoch or every `save_freq` batches, and go on from it.
-
-    A `fit` that was interrupted goes on at the epoch where it stopped. The folder is for that alone: it is removed at
-    the end of the training, unless `delete_checkpoint=False`. `double_checkpoint` keeps the state before the last one
-    too, for the case that the machine stops while it writes.
-    """
-
-    def __init__(
-        self,
-        backup_dir: Any,
-        save_freq: int | str = "epoch",
-        double_checkpoint: bool = False,
-        delete_checkpoint: bool = True,
-    ) -> None:
-        super().__init__()
-        if not backup_dir:
-            raise ArgumentError("BackupAndRestore needs a folder.", mend="BackupAndRestore('backup')")
-        if save_freq != "epoch" and (not isinstance(save_freq, int) or save_freq < 1):
-            raise ArgumentError(f"save_freq is 'epoch' or a number of batches, got {save_freq!r}.")
-        self.folder, self.save_freq = Path(backup_dir), save_freq
-        self.double_checkpoint, self.delete_checkpoint = double_checkpoint, delete_checkpoint
-        self._file, self._before = self.folder / "latest.npz", self.folder / "before.npz"
-        self._epoch = self._since = 0
-        if save_freq != "epoch":
-            self.on_train_batch_end = self._count_batch  # type: ignore[method-assign]
-
-    def _state(self) -> list[Any]:
-        return [*self.model.variables, *self.model.optimizer.variables]
-
-    def on_train_begin(self, logs: Logs | None = None) -> None:
-        """Take up what an earlier training left behind."""
-        if not self.model.built:
-            raise NotBuiltError("BackupAndRestore needs a model that is built.", mend="Input(shape) as first layer")
-        self._epoch = self._since = 0
-        for path in (self._file, self._before):
-            if path.exists() and self._restore(path):
-                return
-
-    def _restore(self, path: Path) -> bool:
-        """Read a state; False where the file is not whole."""
-        state = self._state()
-        try:
-            with np.load(path, allow_pickle=False) as file:
-                values = [file[str(place)] for place in range(len(state))]
-                about = json.loads(str(file["about"]))
-        except (OSError, ValueError, KeyError, EOFError):
-            return False
-        for variable, value in zip(state, values, strict=True):
-            variable.assign(jnp.asarray(value.astype(variable.dtype)))
-        self._epoch = self.model._trainer.next_epoch = int(about["epoch"])
-        return True
-
-    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
-        """Write the state after an epoch."""
-        self._epoch = epoch + 1
-        if self.save_freq == "epoch":
-            self._save()
-
-    def _count_batch(self, batch: int, logs: Logs | None = None) -> None:
-        self._since += 1
-        if self._since >= int(self.save_freq):
-            self._since = 0
-            self._save()
-
-    def _save(self) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        values = {str(place): _plain(variable.numpy()) for place, variable in enumerate(self._state())}
-        part = self.folder / "part.npz"
-        np.savez(part, about=np.array(json.dumps({"epoch": self._epoch})), **values)
-        if self.double_checkpoint and self._file.exists():
-            self._file.replace(self._before)
-        part.replace(self._file)
-
-    def on_train_end(self, logs: Logs | None = None) -> None:
-        """Remove the folder."""
-        if self.delete_checkpoint and self.folder.exists():
-            shutil.rmtree(self.folder)
-
-
-def _plain(array: Any) -> Any:
-    """Return an array in a dtype that NumPy's files know."""
-    return array if array.dtype.kind in "biuf" else array.astype("float32")

@@ -61,14 +61,12 @@ class Steps:
                 return map_leaves(value_of, self.model(x))
 
         met, _ = discover(forward, x)
-        metrics = [tracker for tracker in self.loss.trackers if tracker is not None]
-        metrics += [self.loss_tracker, *(metric for *_, metric in self.metrics.entries)]
         optimizer = self.model.optimizer
         # The lists only grow: a program compiled for a shorter one is not called with a longer one.
         self.read = list(dict.fromkeys([*self.read, *self.model.variables, *met]))
         found = [
             *self.read,
-            *(v for metric in metrics for v in metric.variables),
+            *(v for tracker in self.trackers() for v in tracker.variables),
             *(optimizer.variables if optimizer is not None else ()),
         ]
         self.variables = list(dict.fromkeys([*self.variables, *found]))
@@ -163,8 +161,7 @@ class Steps:
 
     def _results(self, values: list[Any]) -> list[Any]:
         with Frame(self.variables, values):
-            trackers = [tracker.result() for tracker in self.loss.trackers if tracker is not None]
-            return [self.loss_tracker.result(), *trackers, *(m.result() for *_, m in self.metrics.entries)]
+            return self.results()
 
     # -- the steps ------------------------------------------------------------------------------------------------
 
@@ -201,9 +198,17 @@ class Steps:
 
     def reset(self) -> None:
         """Start the metrics anew."""
-        trackers = [tracker for tracker in self.loss.trackers if tracker is not None]
-        for metric in (self.loss_tracker, *trackers, *(m for *_, m in self.metrics.entries)):
-            metric.reset_state()
+        for tracker in self.trackers():
+            tracker.reset_state()
+
+    def trackers(self) -> list[Any]:
+        """Return the metrics behind the results, in their order: the loss, the outputs' losses, the metrics."""
+        losses = [tracker for tracker in self.loss.trackers if tracker is not None]
+        return [self.loss_tracker, *losses, *(metric for *_, metric in self.metrics.entries)]
+
+    def results(self) -> list[Any]:
+        """Return the results so far."""
+        return [tracker.result() for tracker in self.trackers()]
 
     def names(self) -> list[str]:
         """The names of the results, in their order."""

@@ -12,6 +12,7 @@ from lamella.training import forecast, loop
 from lamella.training.callbacks import History
 from lamella.training.compilation import Compiled, arguments_from
 from lamella.training.data import adapt
+from lamella.training.ongoing import Training
 
 if TYPE_CHECKING:
     from lamella.core.dtypes import DTypePolicy
@@ -23,7 +24,7 @@ class TrainerState:
 
     def __init__(self) -> None:
         self.stop_training = False
-        self.next_epoch = 0
+        self.training: Training | None = None
         self.optimizer: Optimizer | None = None
         self.loss: Any = None
         self.compiled: Compiled | None = None
@@ -31,7 +32,7 @@ class TrainerState:
         self.history: History | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**vars(self), "predictor": None}
+        return {**vars(self), "predictor": None, "training": None}
 
 
 def _kept(name: str) -> Any:
