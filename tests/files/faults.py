@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import io
 import json
 import random
@@ -105,15 +106,15 @@ def in_json(data: bytes, rng: random.Random, donors: list[bytes]) -> bytes:
         holder, key = rng.choice(known)
         way = rng.randrange(8)
         if way < 4:
-            holder[key] = _other(holder[key], rng)
+            holder[key] = copy.deepcopy(_other(holder[key], rng))
         elif way == 4:
             del holder[key]
         elif way == 5:
             other, at = rng.choice(places(donor))
-            holder[key] = json.loads(json.dumps(other[at]))
+            holder[key] = copy.deepcopy(other[at])
         elif way == 6:
             other, at = rng.choice(known)
-            holder[key] = json.loads(json.dumps(other[at]))
+            holder[key] = copy.deepcopy(other[at])
         elif isinstance(holder, dict):
             holder[rng.choice((str(key) + "_", "name", "config", "extra", "class_name", "registered_name"))] = holder[
                 key
