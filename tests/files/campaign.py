@@ -1,9 +1,11 @@
-"""Broken files of weights by the thousand: each is refused with an error that says where, or read as far as it fits.
+"""Broken files by the thousand: each is refused with an error that says where, or read as far as it fits.
 
     python -m tests.files.campaign 100000
+    python -m tests.files.campaign 100000 --what archives
 
-Files are cut off, have bits turned, bytes overwritten, parts moved and parts of one put into another. They are read in
-other processes, so that a crash is counted and not met; each file has a few seconds and little memory.
+Files are cut off, have bits turned, bytes overwritten, parts moved and parts of one put into another. Archives are also
+broken in what they say, and then are right in their form: values of the config are exchanged, blown up, taken away. All
+are read in other processes, so that a crash is counted and not met; each file has a few seconds and little memory.
 """
 
 from __future__ import annotations
@@ -30,12 +32,14 @@ from lamella.errors import LamellaError
 from lamella.saving.legacy import read_legacy_weights
 from lamella.saving.safetensors import read_safetensors, write_safetensors
 from lamella.saving.weights import read_weights, write_weights
+from tests.files import archives, faults
 
 KINDS = ("weights.h5", "h5", "safetensors")
-SECONDS = 10
 BATCH = 250
-# Beside what the process has when it begins.
-MEMORY = 1 << 30
+# For one file; a process that takes ten times as long is ended.
+SECONDS = 20
+# What one file may take of memory, and what the process may: beside what it has when it begins.
+MEMORY, ROOM = 500 << 20, 4 << 30
 
 
 @cache
@@ -73,30 +77,6 @@ def safetensors_of(model: Any) -> bytes:
         return path.read_bytes()
 
 
-def broken(data: bytes, rng: random.Random) -> bytes:
-    """A file with one to a few faults."""
-    new = bytearray(data)
-    for _ in range(rng.choice((1, 1, 1, 2, 5))):
-        place, length = rng.randrange(len(new)), rng.choice((1, 2, 4, 8, 64))
-        way = rng.randrange(7)
-        if way == 0:
-            new = new[: max(1, place)]
-        elif way in (1, 2):
-            new[place] ^= 1 << rng.randrange(8)
-        elif way == 3:
-            new[place : place + length] = rng.choice((b"\0", b"\xff", b"\x7f", b"\x80")) * length
-        elif way == 4:
-            new[place : place + length] = rng.randbytes(length)
-        elif way == 5:
-            other = rng.randrange(len(new))
-            new[place : place + length] = new[other : other + length]
-        else:
-            donor = rng.choice(list(originals().values()))
-            start = rng.randrange(len(donor))
-            new[place : place + 512] = donor[start : start + 512]
-    return bytes(new)
-
-
 def outcome(data: bytes, kind: str = "weights.h5") -> str:
     """Read a file: "refused" with an error of ours, "read", or the name of an error that should not come."""
     model, file = target(), io.BytesIO(data)
@@ -125,56 +105,94 @@ def outcome(data: bytes, kind: str = "weights.h5") -> str:
     return "read"
 
 
-def run(count: int, seed: int) -> collections.Counter[str]:
-    """Break and read so many files; what became of them."""
+def weights(rng: random.Random) -> str:
+    """Break and read a file of weights."""
+    kind = rng.choice(KINDS)
+    return outcome(faults.broken(originals()[kind], rng, list(originals().values())), kind)
+
+
+def archive(rng: random.Random) -> str:
+    """Break and read an archive."""
+    return archives.outcome(archives.broken(rng))
+
+
+WHAT = {"weights": weights, "archives": archive}
+
+
+def run(count: int, seed: int, what: str = "weights") -> collections.Counter[str]:
+    """Break and read so many files; what became of them, with the number of one that went wrong."""
     counts: collections.Counter[str] = collections.Counter()
     for number in range(count):
-        rng = random.Random(f"{seed}/{number}")
-        kind = rng.choice(KINDS)
-        counts[outcome(broken(originals()[kind], rng), kind)] += 1
+        used, begun = _memory(), time.perf_counter()
+        signal.alarm(10 * SECONDS)
+        found = WHAT[what](random.Random(f"{seed}/{number}"))
+        signal.alarm(0)
+        taken = [f"more than {MEMORY >> 20} MB"] * (_memory() - used > MEMORY)
+        taken += [f"more than {SECONDS} s"] * (time.perf_counter() - begun > SECONDS)
+        counts[found] += 1
+        counts.update(f"{fault}, number {seed}/{number}" for fault in taken)
+        if found not in ("refused", "read", "loaded"):
+            counts[f"  number {seed}/{number}"] += 1
     return counts
 
 
-def guarded(count: int, seed: int) -> collections.Counter[str]:
-    """Break and read so many files in a process that a hang or a bomb ends."""
-    target(), originals()
-    used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    signal.alarm(SECONDS + count // 10)
-    begun = time.perf_counter()
-    counts = run(count, seed)
-    signal.alarm(0)
-    grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - used
-    counts["memory"] = int(grown > MEMORY)
-    counts["slow"] = int(time.perf_counter() - begun > SECONDS + count / 20)
-    return counts
+def _memory() -> int:
+    """Return the most memory that the process has taken so far."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def _held(field: int) -> int:
+    """Return the memory that the process has now: 1 for what is in use, 5 for what it may write to."""
+    return int(Path("/proc/self/statm").read_text().split()[field]) * resource.getpagesize()
+
+
+def guarded(count: int, seed: int, what: str) -> tuple[collections.Counter[str], int]:
+    """Break and read so many files in a process that a hang or a bomb ends; tell the memory that did not come back."""
+    np.seterr(all="ignore")
+    WHAT[what](random.Random(0))
+    limit = _held(5) + ROOM
+    resource.setrlimit(resource.RLIMIT_DATA, (limit, resource.RLIM_INFINITY))
+    before = _held(1)
+    return run(count, seed, what), _held(1) - before
 
 
 def main() -> None:
     """Print what became of the files."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("count", type=int, nargs="?", default=100_000)
+    parser.add_argument("--what", choices=WHAT, default="weights")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--processes", type=int, default=1)
     given = parser.parse_args()
-    np.seterr(all="ignore")
+    first = given.seed * 10_000_000
+    seeds = range(first, first + -(-given.count // BATCH))
+    counts, kept = campaign(list(seeds), given.what, given.processes)
+    for what, number in counts.most_common():
+        print(f"{number:9,}  {what}")
+    print(f"{kept >> 20:9,}  MB more than before after {BATCH} files, at most")
+
+
+def campaign(waiting: list[int], what: str, processes: int) -> tuple[collections.Counter[str], int]:
+    """Run a batch for each seed, and go on after a crash with the others."""
     counts: collections.Counter[str] = collections.Counter()
-    seeds = range(given.seed * 10_000_000, given.seed * 10_000_000 + -(-given.count // BATCH))
-    context = multiprocessing.get_context("spawn")
-    waiting = list(seeds)
+    kept, context = 0, multiprocessing.get_context("spawn")
     while waiting:
-        with concurrent.futures.ProcessPoolExecutor(given.processes, mp_context=context) as pool:
-            futures = {pool.submit(guarded, BATCH, seed): seed for seed in waiting}
+        with concurrent.futures.ProcessPoolExecutor(processes, mp_context=context) as pool:
+            futures = {pool.submit(guarded, BATCH, seed, what): seed for seed in waiting}
             waiting = []
             for future in concurrent.futures.as_completed(futures):
                 try:
-                    counts.update(future.result())
+                    found, more = future.result()
+                    counts.update(found)
+                    kept = max(kept, more)
                 except concurrent.futures.process.BrokenProcessPool:
                     waiting.append(futures[future])
+        # One at a time, in order: the first is the one that ends the process.
+        processes = 1 if waiting else processes
+        waiting.sort()
         if len(waiting) == len(futures):
-            seed = waiting.pop(0)
-            counts[f"crashed or hung, seed {seed}"] += 1
-    for what, number in counts.most_common():
-        print(f"{number:9,}  {what}")
+            counts[f"crashed or hung, seed {waiting.pop(0)}"] += 1
+    return counts, kept
 
 
 if __name__ == "__main__":

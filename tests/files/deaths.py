@@ -141,8 +141,8 @@ def checkpoint_campaign(folder: Path, deaths: int, seed: int) -> Found:
         time.sleep(draw.uniform(0, 1))
         child.kill()
         child.join()
-        broken = _broken_checkpoints(folder)
         unfinished = any("tmp" in name for name in os.listdir(folder))
+        broken = _broken_checkpoints(folder)
         found.old += unfinished and not broken
         found.new += not unfinished and not broken
         found.broken += broken

@@ -129,7 +129,11 @@ def own(library: Any) -> dict[str, Any]:
     def halved(x: Any) -> Any:
         return x * 0.5
 
-    return {"Block": Block, "Net": Net, "Plain": Plain, "halved": halved}
+    @library.saving.register_keras_serializable("kinds")
+    def shifted(x: Any, by: float = 0.0) -> Any:
+        return x + by
+
+    return {"Block": Block, "Net": Net, "Plain": Plain, "halved": halved, "shifted": shifted}
 
 
 def subclassed(library: Any) -> Any:
@@ -144,10 +148,11 @@ def passed(library: Any) -> Any:
 
 
 def function(library: Any) -> Any:
-    halved = own(library)["halved"]
+    halved, shifted = own(library)["halved"], own(library)["shifted"]
     layers = library.layers
+    moved = layers.Lambda(shifted, output_shape=(8,), arguments={"by": 2.0})
     return library.Sequential(
-        [library.Input((8,)), layers.Lambda(halved, output_shape=(8,)), layers.Dense(3, activation=halved)]
+        [library.Input((8,)), layers.Lambda(halved, output_shape=(8,)), moved, layers.Dense(3, activation=halved)]
     )
 
 
@@ -212,6 +217,27 @@ def quantized(library: Any) -> Any:
     return model
 
 
+def adapted_and_quantized(library: Any) -> Any:
+    layers = library.layers
+    model = library.Sequential([library.Input((8,)), layers.Dense(6, name="first"), layers.Dense(2)])
+    first = model.get_layer("first")
+    first.quantize("int8")
+    first.enable_lora(2)
+    first.lora_kernel_b.assign(np.full(first.lora_kernel_b.shape, 0.01))
+    return model
+
+
+def policies(library: Any) -> Any:
+    """A policy for the layers inside one, by their paths; a global one; and one for a model inside."""
+    layers, kinds = library.layers, library.dtype_policies
+    x = library.Input((5, 4))
+    chosen = kinds.DTypePolicyMap(default_policy=kinds.DTypePolicy("mixed_bfloat16"))
+    chosen["attend/query"] = kinds.DTypePolicy("float32")
+    both = layers.MultiHeadAttention(2, 3, name="attend", dtype=chosen)(x, x)
+    last = layers.Dense(2, dtype=kinds.FloatDTypePolicy("mixed_float16"))(both)
+    return library.Model(x, layers.LayerNormalization(dtype="float32")(last))
+
+
 KINDS = {
     "sequential": Kind(sequential, y=Y),
     "sequential without Input": Kind(late),
@@ -230,4 +256,6 @@ KINDS = {
     # Files hold the sum: Keras starts the factors anew, and so does what reads its form.
     "LoRA": Kind(adapted, y=X[:, :2], random=True),
     "int8": Kind(quantized, x=WORDS),
+    "int8 with LoRA": Kind(adapted_and_quantized, tolerance=5e-2),
+    "dtype policies": Kind(policies, x=STEPS, tolerance=2e-2),
 }

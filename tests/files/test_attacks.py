@@ -146,9 +146,13 @@ ATTACKS: dict[str, tuple[Callable[[Any], None], str]] = {
         instead(module="keras.layers", class_name="TorchModuleWrapper", config={"module": "gASVevil"}),
         r"'TorchModuleWrapper', which is not known here",
     ),
-    "an operation between layers": (
-        instead(module="keras.src.ops.numpy", class_name="Add", config={"name": "inside"}),
-        r"the operation 'Add' between its layers",
+    "an operation that calls a function": (
+        instead(module="keras.src.ops.core", class_name="Map", config={"name": "inside"}),
+        r"the operation 'Map' between its layers, which is not known here",
+    ),
+    "a function of a module of operations": (
+        instead(module="keras.src.ops.core", class_name="vectorized_map", config={"name": "inside"}),
+        r"the operation 'vectorized_map' between its layers, which is not known here",
     ),
     "an array of objects": (
         argument("units", {"class_name": "__numpy__", "config": {"value": [1], "dtype": "O"}}),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 
 import lamella
+from lamella.errors import FileFormatError
 from lamella.saving.weights import read_weights, write_weights
 from tests.files.models import MODELS, inputs, stirred
 
@@ -72,6 +74,54 @@ def test_both_write_the_same_places(name: str, tmp_path: Path) -> None:
 
     with h5py.File(tmp_path / "a.weights.h5") as their_file, h5py.File(file) as our_file:
         assert {path for path in arrays(our_file) if "seed_generator" not in path} == arrays(their_file).keys()
+
+
+@cache
+def listed(library: Any) -> type:
+    """A model with a list and attributes after "layers" in the alphabet, all layers of one shape."""
+
+    class Listed(library.Model):  # type: ignore[misc, name-defined]
+        def __init__(self, late: bool) -> None:
+            super().__init__()
+            dense = library.layers.Dense
+            self.stages = [] if late else [dense(3), dense(3)]
+            self.top = dense(3)
+            if late:
+                self.stages.append(dense(3))
+                self.stages.append(dense(3))
+            self.zero = dense(3)
+
+        def call(self, x: Any) -> Any:
+            return self.zero(self.top(self.stages[1](self.stages[0](x))))
+
+    return Listed
+
+
+def called(library: Any, late: bool) -> Any:
+    model = listed(library)(late)
+    model(np.ones((2, 3), "float32"))
+    return model
+
+
+@pytest.mark.parametrize(("source", "target"), [(keras, lamella), (lamella, keras), (lamella, lamella)])
+def test_a_list_filled_late_is_never_swapped(source: Any, target: Any, tmp_path: Path) -> None:
+    """Keras counts layers when the list gets them: what it wrote then is read right, or not at all."""
+    path = str(tmp_path / "a.weights.h5")
+    for late in (False, True):
+        model, twin = called(source, late), called(target, late)
+        model.save_weights(path)
+        if late and source is keras and target is lamella:
+            with pytest.raises(FileFormatError, match="layers/dense: there is no such layer"):
+                twin.load_weights(path)
+            continue
+        twin.load_weights(path)
+        for name in ("stages", "top", "zero"):
+            for mine, other in zip(*(_layers(getattr(one, name)) for one in (model, twin)), strict=True):
+                np.testing.assert_array_equal(np.asarray(mine.kernel), np.asarray(other.kernel))
+
+
+def _layers(value: Any) -> Any:
+    return value if isinstance(value, list) else [value]
 
 
 def test_whole_numbers_with_an_adaptation_are_rounded_anew(tmp_path: Path) -> None:

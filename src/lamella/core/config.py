@@ -264,6 +264,10 @@ class CustomObjectScope:
 custom_object_scope = CustomObjectScope
 
 
+# What a slice consists of.
+_ENDS = ("start", "stop", "step")
+
+
 def serialize(obj: Any) -> Any:
     """Return plain data (strings, numbers, lists, dicts) for an argument's value."""
     if obj is None or isinstance(obj, bool | int | float | str):
@@ -277,6 +281,10 @@ def serialize(obj: Any) -> Any:
     if isinstance(obj, np.ndarray) or hasattr(obj, "__jax_array__") or type(obj).__name__ == "ArrayImpl":
         array = np.asarray(obj)
         return {"class_name": "__numpy__", "config": {"value": array.tolist(), "dtype": array.dtype.name}}
+    if isinstance(obj, slice):
+        return {"class_name": "__slice__", "config": {end: serialize(getattr(obj, end)) for end in _ENDS}}
+    if obj is Ellipsis:
+        return {"class_name": "__ellipsis__", "config": {}}
     if isinstance(obj, Configurable | DTypePolicy | SeedGenerator) or hasattr(type(obj), "get_config"):
         return _object_config(obj)
     if hasattr(obj, "__name__"):
@@ -369,6 +377,10 @@ def _from_object_config(config: dict[str, Any]) -> Any:
         raise FileFormatError(f"The config names a class by {name!r}, {registered!r} and {module!r}; names are text.")
     if name in ("__numpy__", "__tensor__"):
         return _array(inner)
+    if name == "__slice__":
+        return _slice(inner)
+    if name == "__ellipsis__":
+        return ...
     if name == "__lambda__":
         raise FileFormatError(
             "The config holds the code of a Python lambda. Code in a file is never run: a function is found by its "
@@ -395,6 +407,14 @@ def _array(inner: Any) -> np.ndarray[Any, Any]:
     if not isinstance(inner, dict) or inner.get("dtype") not in dtypes.DTYPES:
         raise FileFormatError(f"The config holds an array that is not of numbers: {str(inner)[:80]}.")
     return np.array(inner["value"], inner["dtype"])
+
+
+def _slice(inner: Any) -> slice:
+    """Return a slice between whole numbers."""
+    ends = [inner.get(end) for end in _ENDS] if isinstance(inner, dict) else [inner]
+    if not all(end is None or isinstance(end, int) for end in ends):
+        raise FileFormatError(f"The config holds a slice that is not between whole numbers: {str(inner)[:80]}.")
+    return slice(*ends)
 
 
 def _function(name: str, registered_name: str | None) -> Any:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import itertools
 import math
+import operator
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import jax.numpy as jnp
 
+from lamella import ops
 from lamella.core.axes import Dim, Shape, describe, exact, shown
 from lamella.core.dtypes import standardize_dtype
 from lamella.core.errors import SymbolicValueError, WeightTooLargeError
@@ -59,18 +61,18 @@ class SymbolicTensor(ArrayLike):
     @property
     def T(self) -> Any:
         """The tensor with its axes in reverse order."""
-        return apply(Op(_transpose), (self,), {})
+        return apply(Op(ops.transpose), (self,), {})
 
     def reshape(self, *shape: Any) -> Any:
         """Return the tensor in another shape."""
-        return apply(Op(_reshape), (self, shape[0] if len(shape) == 1 else shape), {})
+        return apply(Op(ops.reshape), (self, shape[0] if len(shape) == 1 else shape), {})
 
     def astype(self, dtype: Any) -> Any:
         """Return the tensor in another dtype."""
-        return apply(Op(_astype), (self, standardize_dtype(dtype)), {})
+        return apply(Op(ops.cast), (self, standardize_dtype(dtype)), {})
 
     def __getitem__(self, index: Any) -> Any:
-        return apply(Op(_getitem), (self, index), {})
+        return apply(Op(ops.get_item), (self, index), {})
 
     def __len__(self) -> int:
         if self.shape and self.shape[0] is not None:
@@ -84,9 +86,10 @@ class SymbolicTensor(ArrayLike):
         return apply(Op(function), args, kwargs)
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
-        if method != "__call__" or not hasattr(jnp, ufunc.__name__):
+        function = getattr(ops, ufunc.__name__, None) or getattr(jnp, ufunc.__name__, None)
+        if method != "__call__" or function is None:
             return self._no_values()
-        return apply(Op(getattr(jnp, ufunc.__name__)), inputs, kwargs)
+        return apply(Op(function), inputs, kwargs)
 
     def _no_values(self, *_: Any, **__: Any) -> Any:
         raise SymbolicValueError(
@@ -100,32 +103,16 @@ class SymbolicTensor(ArrayLike):
         return f"<SymbolicTensor {self.name!r} shape={self.shape} dtype={self.dtype}>"
 
 
-def _transpose(x: Any) -> Any:
-    return x.T
-
-
-def _reshape(x: Any, shape: Any) -> Any:
-    return x.reshape(shape)
-
-
-def _astype(x: Any, dtype: str) -> Any:
-    return x.astype(dtype)
-
-
-def _getitem(x: Any, index: Any) -> Any:
-    return x[index]
-
-
 class Op:
     """A function on arrays as an operation of a graph."""
 
-    def __init__(self, function: Callable[..., Any]) -> None:
+    def __init__(self, function: Callable[..., Any], name: str | None = None) -> None:
         self.function = function
-        self.name = getattr(function, "__name__", "op").strip("_")
+        self.name = name or getattr(function, "__name__", "op").strip("_")
         self.nodes: list[Node] = []
 
     def __reduce__(self) -> Any:
-        return Op, (self.function,)
+        return Op, (self.function, self.name)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return self.function(*map_values(args), **map_values(kwargs))
@@ -241,4 +228,26 @@ def what(operation: Any, symbols: list[SymbolicTensor]) -> str:
     return f"{operation.name!r} on {', '.join(describe(t.dims) for t in symbols)}"
 
 
-give_operators(SymbolicTensor, lambda op, operands: apply(Op(op), operands, {}))
+# Python's operators as ops; on booleans, those of bits are those of logic.
+_OPERATORS: dict[Any, Any] = {
+    operator.sub: ops.subtract,
+    operator.mul: ops.multiply,
+    operator.truediv: ops.true_divide,
+    operator.floordiv: ops.floor_divide,
+    operator.pow: ops.power,
+    operator.eq: ops.equal,
+    operator.ne: ops.not_equal,
+    operator.lt: ops.less,
+    operator.le: ops.less_equal,
+    operator.gt: ops.greater,
+    operator.ge: ops.greater_equal,
+    operator.and_: ops.bitwise_and,
+    operator.or_: ops.bitwise_or,
+    operator.xor: ops.bitwise_xor,
+    operator.neg: ops.negative,
+    operator.pos: ops.copy,
+    operator.abs: ops.absolute,
+    operator.invert: ops.bitwise_not,
+    **{getattr(operator, name): getattr(ops, name) for name in ("add", "mod", "matmul")},
+}
+give_operators(SymbolicTensor, lambda function, operands: apply(Op(_OPERATORS[function]), operands, {}))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import itertools
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from functools import wraps
@@ -14,12 +15,16 @@ from lamella.core.config import fields_of
 from lamella.core.errors import ArgumentError, ReservedNameError, caller
 from lamella.core.variable import Variable, autocasting, values_at_once
 
+_numbers = itertools.count()
+
 
 class State:
     """What a layer keeps for itself, apart from the attributes that people see."""
 
     def __init__(self) -> None:
         self.name = ""
+        # The later a layer was made, the larger.
+        self.number = next(_numbers)
         self.path: str | None = None
         self.made_at = caller()
         self.built = False

@@ -2,29 +2,34 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from typing import Any
 
 from lamella.core.config import deserialize, serialize
 from lamella.core.errors import ArgumentError
 from lamella.core.structure import leaves_of
+from lamella.graph.operation import Operation
 from lamella.graph.run import Graph
-from lamella.graph.tensor import Node, Op, SymbolicTensor, apply, is_symbol, replace_leaves, substitute, symbols_of
+from lamella.graph.tensor import Op, SymbolicTensor, apply, is_symbol, replace_leaves, substitute, symbols_of
 from lamella.layers.calling import signature_of
 from lamella.layers.input import InputLayer
 from lamella.layers.layer import Layer
+from lamella.models.operations import ReadOperation, is_operation, operation_config
 
 _TENSOR = "__keras_tensor__"
 
 
 def graph_config(graph: Graph) -> dict[str, Any]:
-    """Return a graph's layers with the calls of each, and which tensors are its inputs and outputs."""
+    """Return a graph's layers and operations with the calls of each, and which tensors are its inputs and outputs."""
     calls = {id(op): [node for node in op.nodes if node in graph.nodes] for op in graph.operations}
     places = {id(node): place for nodes in calls.values() for place, node in enumerate(nodes)}
+    names = _names(graph.operations)
 
     def reference(tensor: SymbolicTensor) -> list[Any]:
         node: Any = tensor.node
-        return [node.operation.name, places[id(node)], [id(t) for t in symbols_of(node.outputs)].index(id(tensor))]
+        position = [id(t) for t in symbols_of(node.outputs)].index(id(tensor))
+        return [names[id(node.operation)], places[id(node)], position]
 
     def argument(leaf: Any) -> Any:
         if not is_symbol(leaf):
@@ -32,24 +37,44 @@ def graph_config(graph: Graph) -> dict[str, Any]:
         history = {"shape": list(leaf.shape), "dtype": leaf.dtype, "keras_history": reference(leaf)}
         return {"class_name": _TENSOR, "config": history}
 
-    def described(node: Node) -> dict[str, Any]:
-        return {"args": _mapped(argument, list(node.args)), "kwargs": _mapped(argument, node.kwargs)}
+    def described(op: Any) -> dict[str, Any]:
+        nodes = [node for node in calls[id(op)] if node.inputs]
+        if isinstance(op, Op):
+            entry, split = operation_config(op, names[id(op)], nodes)
+        else:
+            entry, split = serialize(op), [(list(node.args), node.kwargs) for node in nodes]
+        given = [{"args": _mapped(argument, args), "kwargs": _mapped(argument, kwargs)} for args, kwargs in split]
+        return {**entry, "name": names[id(op)], "inbound_nodes": given}
 
-    layers = []
-    for op in graph.operations:
-        if not isinstance(op, Layer):
-            raise ArgumentError(
-                f"The operation {op.name!r} between layers has no config.", mend="Lambda(fn), or a layer of its own"
-            )
-        nodes = [described(node) for node in calls[id(op)] if node.inputs]
-        entry = serialize(op)
-        entry.update(name=op.name, inbound_nodes=nodes)
-        layers.append(entry)
+    layers = [described(op) for op in graph.operations]
+    first = _first_calls(layers)
+
+    def end(tensor: SymbolicTensor) -> list[Any]:
+        name, place, position = reference(tensor)
+        return [name, place + first[name], position]
+
     return {
         "layers": layers,
-        "input_layers": _mapped(reference, graph.inputs),
-        "output_layers": _mapped(reference, graph.outputs),
+        "input_layers": _mapped(end, graph.inputs),
+        "output_layers": _mapped(end, graph.outputs),
     }
+
+
+def _first_calls(entries: list[dict[str, Any]]) -> dict[str, int]:
+    """Return the number of each layer's first call among inputs and outputs: 1 for a graph inside, as Keras counts."""
+    return {entry["name"]: int("input_layers" in entry["config"]) for entry in entries}
+
+
+def _names(operations: list[Any]) -> dict[int, str]:
+    """Return a name for each: a layer's own, and for operations between them one that nothing else has."""
+    names = {id(op): op.name for op in operations if not isinstance(op, Op)}
+    taken = set(names.values())
+    for op in operations:
+        if isinstance(op, Op):
+            numbered = (f"{op.name}_{number}" for number in itertools.count(1))
+            names[id(op)] = next(name for name in itertools.chain([op.name], numbered) if name not in taken)
+            taken.add(names[id(op)])
+    return names
 
 
 def _mapped(function: Callable[[Any], Any], structure: Any) -> Any:
@@ -63,11 +88,12 @@ def _mapped(function: Callable[[Any], Any], structure: Any) -> Any:
 
 def graph_from_config(config: dict[str, Any]) -> tuple[Any, Any]:
     """Return the inputs and outputs of the graph that `graph_config` described, with new layers."""
-    entries = _without_mask_operations(config["layers"])
+    entries = config["layers"]
     calls = {entry["name"]: entry["inbound_nodes"] for entry in entries}
     if len(calls) != len(entries):
         raise ArgumentError("The config has two layers of one name; names are unique in a model.")
-    _check_calls(config, calls)
+    first = _first_calls(entries)
+    _check_calls([(name, place - first.get(name, 0)) for name, place, _ in _ends(config["output_layers"])], calls)
     layers = {entry["name"]: _layer(entry) for entry in entries}
     made = {(name, 0): layer.nodes[0] for name, layer in layers.items() if isinstance(layer, InputLayer)}
     waiting = [(name, place) for name, nodes in calls.items() for place in range(len(nodes))]
@@ -75,6 +101,10 @@ def graph_from_config(config: dict[str, Any]) -> tuple[Any, Any]:
     def tensor(reference: Any) -> Any:
         name, place, position = reference
         return symbols_of(made[name, place].outputs)[position]
+
+    def end(reference: Any) -> Any:
+        name, place, position = reference
+        return tensor([name, place - first[name], position])
 
     def ready(name: str, place: int) -> bool:
         earlier = place == 0 or (name, place - 1) in made
@@ -86,64 +116,34 @@ def graph_from_config(config: dict[str, Any]) -> tuple[Any, Any]:
             raise ArgumentError(f"The config's calls of {waiting[0][0]!r} depend on tensors that nothing makes.")
         for name, place in now:
             args, kwargs = (_read(calls[name][place][key], tensor) for key in ("args", "kwargs"))
-            if calls[name][place].get("masked") and all(symbol.mask is None for symbol in symbols_of((args, kwargs))):
-                raise ArgumentError(f"The config gives {name!r} a mask that is computed between layers.")
             layers[name](*args, **_without_default_mode(layers[name], kwargs))
             made[name, place] = layers[name].nodes[-1]
         waiting = [call for call in waiting if call not in now]
-    return _read_tensors(config["input_layers"], tensor), _read_tensors(config["output_layers"], tensor)
+    return _read_tensors(config["input_layers"], end), _read_tensors(config["output_layers"], end)
 
 
-# What Keras computes masks with, and writes down as if somebody had called it.
-_OPERATIONS = "keras.src.ops."
-_OF_MASKS = {"NotEqual", "Any", "All", "LogicalAnd", "LogicalOr", "Concatenate", "ExpandDims", "OnesLike"}
-
-
-def _without_mask_operations(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Leave out how Keras computes masks, and where it hands them on: here they go beside the values by themselves."""
-    names = {
-        entry["name"]
-        for entry in entries
-        if str(entry.get("module")).startswith(_OPERATIONS) and entry["class_name"] in _OF_MASKS
-    }
-
-    def is_mask(key: str, value: Any) -> bool:
-        references = _references(value)
-        return key.endswith("mask") and bool(references) and all(ref[0] in names for ref in references)
-
-    def without(node: dict[str, Any]) -> dict[str, Any]:
-        kept = {key: value for key, value in node["kwargs"].items() if not is_mask(key, value)}
-        return {"args": node["args"], "kwargs": kept, "masked": len(kept) < len(node["kwargs"])}
-
-    return [
-        {**entry, "inbound_nodes": [without(node) for node in entry["inbound_nodes"]]}
-        for entry in entries
-        if entry["name"] not in names
-    ]
-
-
-def _layer(entry: dict[str, Any]) -> Layer:
-    if str(entry.get("module")).startswith(_OPERATIONS):
-        raise ArgumentError(
-            f"The config has the operation {entry['class_name']!r} between its layers, as in `a + b`.",
-            mend="Add()([a, b]), or Lambda with a registered function, in the model that was saved",
-        )
+def _layer(entry: dict[str, Any]) -> Any:
+    """Return the layer or operation that an entry describes."""
+    if is_operation(entry):
+        return ReadOperation(entry)
     layer = deserialize({key: value for key, value in entry.items() if key != "inbound_nodes"})
-    if not isinstance(layer, Layer):
+    if not isinstance(layer, Operation):
         raise ArgumentError(f"The config has {entry['name']!r} among its layers, a {type(layer).__name__}.")
     return layer
 
 
-def _without_default_mode(layer: Layer, kwargs: dict[str, Any]) -> dict[str, Any]:
+def _without_default_mode(layer: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
     """Leave out a `training` that nobody gave: Keras writes the default, and does not keep to it in `fit`."""
+    if not isinstance(layer, Layer):
+        return kwargs
     default = signature_of(type(layer).call).defaults.get("training")
     return {key: value for key, value in kwargs.items() if key != "training" or value not in (None, default)}
 
 
-def _check_calls(config: dict[str, Any], calls: dict[str, Any]) -> None:
+def _check_calls(outputs: list[tuple[str, int]], calls: dict[str, Any]) -> None:
     """Refuse calls that lead to no output: they would run, and nobody would see them."""
     needed: set[tuple[str, int]] = set()
-    stack = [(ref[0], ref[1]) for ref in _ends(config["output_layers"])]
+    stack = list(outputs)
     while stack:
         name, place = stack.pop()
         if (name, place) in needed:
@@ -211,8 +211,8 @@ def graph_anew(
             continue
         args, kwargs = substitute((node.args, node.kwargs), known)
         operation = node.operation
-        if not isinstance(operation, Layer):
-            outputs = apply(Op(operation.function), args, kwargs)
+        if isinstance(operation, Op):
+            outputs = apply(Op(operation.function, operation.name), args, kwargs)
         else:
             if id(operation) not in layers:
                 layers[id(operation)] = make(operation)

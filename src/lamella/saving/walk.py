@@ -85,7 +85,7 @@ def _attributes(thing: Any) -> Iterator[tuple[str, Any]]:
     names |= vars(thing).keys() - _MACHINERY
     if isinstance(thing, MultiHeadAttention):
         names.update(_PUBLIC)
-    if graph is None and hasattr(thing, "layers"):
+    if graph is None and hasattr(thing, "layers") and not _filled_late(thing):
         names.add("layers")
     for name in sorted(names, key=lambda name: f"~{name}" if name.startswith("_") else name):
         try:
@@ -94,3 +94,31 @@ def _attributes(thing: Any) -> Iterator[tuple[str, Any]]:
             # A property of a person's own that has no answer now.
             continue
         yield name, value
+
+
+def _filled_late(thing: Any) -> bool:
+    """Tell whether a list holds a layer that was made after one of the same class in a later attribute.
+
+    Keras counts layers in the order in which attributes and lists got them, and nothing here knows when a list did. So
+    the layers then go by their attributes: Keras finds them there too, and its own files are an error, not a swap.
+    """
+    listed: list[tuple[type, int]] = []
+    met: set[int] = set()
+    for name, value in vars(thing).items():
+        layers = [] if name in _MACHINERY else list(_layers_in(value, met))
+        if any(type(layer) is kind and layer._state.number < number for layer in layers for kind, number in listed):
+            return True
+        if isinstance(value, list | dict):
+            listed += [(type(layer), layer._state.number) for layer in layers]
+    return False
+
+
+def _layers_in(value: Any, met: set[int]) -> Iterator[Layer]:
+    """Yield the layers in an attribute that were not met before."""
+    if isinstance(value, Layer | list | tuple | dict) and id(value) not in met:
+        met.add(id(value))
+        if isinstance(value, Layer):
+            yield value
+            return
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from _layers_in(item, met)

@@ -120,12 +120,9 @@ class Compiled:
 
     def _make(self, names: list[str]) -> Steps:
         loss, loss_weights, metrics, weighted = self._given
-        compiled_loss = CompiledLoss(loss, loss_weights, names)
-        if len(names) == 1:
-            compiled_loss.trackers = [None]
         return Steps(
             self.model,
-            compiled_loss,
+            CompiledLoss(loss, loss_weights, names),
             CompiledMetrics(metrics, weighted, names),
             metric_parts.Mean(name="loss"),
             self.per_sample_clipnorm,

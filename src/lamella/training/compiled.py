@@ -40,8 +40,9 @@ class CompiledLoss:
         self.names = list(names)
         self.functions = [_loss(entry) for entry in per_output(loss, names, "loss")]
         self.weights = [1.0 if w is None else w for w in per_output(loss_weights, names, "loss_weights")]
+        several = sum(function is not None for function in self.functions) > 1
         self.trackers = [
-            metric_parts.Mean(name=f"{name}_loss") if function is not None else None
+            metric_parts.Mean(name=f"{name}_loss") if function is not None and several else None
             for name, function in zip(names, self.functions, strict=True)
         ]
 
