@@ -11,7 +11,7 @@ from jax import lax
 
 from lamella.core.settings import conv_algorithm
 from lamella.kernels.convolution import conv_input_gradient_p, conv_p
-from lamella.kernels.convolution_plain import plain, plain_input_gradient
+from lamella.kernels.convolution_plain import plain, transposed
 from lamella.kernels.platform import for_readers
 from lamella.kernels.windows import Windows
 
@@ -69,7 +69,7 @@ def convolve_transposed(
     windows = Windows(sizes, taps, strides, cut, dilation_rate)
     kernel = kernel.astype(x.dtype)
     if _in_plain_form():
-        out = plain_input_gradient(images, kernel, windows)
+        out = transposed(images, kernel, windows)
     else:
         out = conv_input_gradient_p.bind(images, kernel, windows=windows, mapped=False)
     return jnp.moveaxis(out, -1, 1) if first else out

@@ -86,12 +86,12 @@ def _padded(x: Any, fill: Any, window: Sizes, steps: Sizes, padding: str) -> Any
     """Put cells around, as "same" padding does."""
     if padding == "valid":
         return x
-    pads = [(0, 0, 0)] * x.ndim
+    pads = [(0, 0)] * x.ndim
     spatial = [axis for axis, size in enumerate(window) if size > 1 or steps[axis] > 1]
     for axis in spatial:
         ((low, high),) = lax.padtype_to_pads([x.shape[axis]], [window[axis]], [steps[axis]], "SAME")
-        pads[axis] = (low, high, 0)
-    return lax.pad(x, fill, pads)
+        pads[axis] = (low, high)
+    return jnp.pad(x, pads, constant_values=fill)
 
 
 def _slices(x: Any, window: Sizes, steps: Sizes) -> Iterator[Any]:

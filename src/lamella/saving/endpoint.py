@@ -78,6 +78,10 @@ class Endpoint:
                 mend="a `call` without jax.debug.print and jax.pure_callback",
             )
 
+    def layer(self, nest: tuple[Any, ...]) -> str | None:
+        """Return the path of the layer that equations, each inside the one before, belong to."""
+        return layer_path(nest, trace_program(self.fn, self.arguments, False, BATCH).layers)
+
     def find(self, wanted: Callable[[str], bool]) -> str | None:
         """Say in which layer, and whose line, the program first computes an operation of these names."""
         program = trace_program(self.fn, self.arguments, False, BATCH)

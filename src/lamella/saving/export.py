@@ -12,19 +12,27 @@ from lamella.core.settings import say
 from lamella.core.structure import leaves_of
 from lamella.saving.durable import replacing
 from lamella.saving.endpoint import Endpoint, endpoint_of_model
+from lamella.saving.onnx import onnx
+from lamella.saving.saved_model import write_saved_model
 from lamella.saving.stablehlo import stablehlo
 
-
-def _write_stablehlo(endpoint: Endpoint, path: str, **options: Any) -> None:
-    data = stablehlo(endpoint, **options)
-    with replacing(path) as file:
-        file.write(data)
-
-
 Writer = Callable[..., None]
+
+
+def _as_file(make: Callable[..., bytes]) -> Writer:
+    def write(endpoint: Endpoint, path: str, **options: Any) -> None:
+        data = make(endpoint, **options)
+        with replacing(path) as file:
+            file.write(data)
+
+    return write
+
+
 # Each format's writer, and the options that it takes.
 _FORMATS: dict[str, tuple[Writer, tuple[str, ...]]] = {
-    "stablehlo": (_write_stablehlo, ("platforms",)),
+    "stablehlo": (_as_file(stablehlo), ("platforms",)),
+    "tf_saved_model": (write_saved_model, ("platforms", "jax2tf_kwargs")),
+    "onnx": (_as_file(onnx), ("opset_version",)),
 }
 _ELSEWHERE = {
     "litert": 'format="tf_saved_model", then TensorFlow\'s own tf.lite.TFLiteConverter.from_saved_model(path)',
