@@ -35,7 +35,7 @@ def masks(batch: int) -> Any:
 
 def plainly(monkeypatch: pytest.MonkeyPatch, compute: Any) -> Any:
     with monkeypatch.context() as patch:
-        patch.setattr(sequence, "_by_coefficients", lambda: False)
+        patch.setattr(sequence, "_by_coefficients", sequence.whole_plain)
         return compute()
 
 

@@ -12,7 +12,7 @@ from lamella.kernels.dense import dense, embed, finished
 from lamella.kernels.noise import bernoulli
 from lamella.kernels.normalize import batch_norm, batch_norm_in_training, group_norm, layer_norm
 from lamella.kernels.pad import crop, upsample, zero_pad
-from lamella.kernels.platform import loops_well, uncounted_bytes
+from lamella.kernels.platform import loops_well, made_for, uncounted_bytes
 from lamella.kernels.pool import (
     adaptive_average_pool,
     adaptive_max_pool,
@@ -59,6 +59,7 @@ __all__ = [
     "lstm",
     "lstm_gates",
     "lstm_step",
+    "made_for",
     "max_pool",
     "quantized_product",
     "row_gradients",

@@ -14,6 +14,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from lamella.kernels.platform import made_here, on_platform
+
 # cuDNN's kernels go up to this width of a head.
 _WIDEST = 128
 _FAR_BELOW = -0.7 * float(np.finfo("float32").max)
@@ -44,8 +46,8 @@ def attention(
     adjust = partial(_adjusted, bias=bias, mask=mask, is_causal=is_causal, soft_cap=soft_cap)
     shared = query.shape[2] // key.shape[2]
     key, value = (_repeated(x, shared) if shared > 1 else x for x in (key, value))
-    form = _heads_first if jax.default_backend() == "cpu" else attention_plain
-    return form(query, key, value, scale, adjust)
+    form = on_platform(partial(_heads_first, scale, adjust), partial(attention_plain, scale, adjust))
+    return form(query, key, value)
 
 
 def _fits_cudnn(query: Any, key: Any, value: Any) -> bool:
@@ -53,7 +55,8 @@ def _fits_cudnn(query: Any, key: Any, value: Any) -> bool:
     width = query.shape[-1]
     known = all(isinstance(size, int) for size in (*query.shape, *key.shape))
     return (
-        jax.default_backend() == "gpu"
+        made_here()
+        and jax.default_backend() == "gpu"
         and query.dtype in (jnp.float16, jnp.bfloat16)
         and known
         and width == value.shape[-1]
@@ -62,14 +65,14 @@ def _fits_cudnn(query: Any, key: Any, value: Any) -> bool:
     )
 
 
-def attention_plain(query: Any, key: Any, value: Any, scale: float, adjust: Any) -> Any:
+def attention_plain(scale: float, adjust: Any, query: Any, key: Any, value: Any) -> Any:
     """The plain form: softmax(adjust(scale * query @ key)) @ value."""
     scores = jnp.einsum("bthd,bshd->bhts", query, key, preferred_element_type=_wide(query)) * scale
     weights = jax.nn.softmax(adjust(scores), axis=-1).astype(query.dtype)
     return jnp.einsum("bhts,bshd->bthd", weights, value)
 
 
-def _heads_first(query: Any, key: Any, value: Any, scale: float, adjust: Any) -> Any:
+def _heads_first(scale: float, adjust: Any, query: Any, key: Any, value: Any) -> Any:
     wide = _wide(query)
     q, k, v = (jnp.swapaxes(x, 1, 2).astype(wide) for x in (query, key, value))
     out = _softmax_product(adjust((q * scale) @ jnp.swapaxes(k, -1, -2)), v)
@@ -78,8 +81,15 @@ def _heads_first(query: Any, key: Any, value: Any, scale: float, adjust: Any) ->
 
 def weighted_mean(scores: Any, values: Any) -> Any:
     """softmax(scores) @ values: (..., time, keys), (..., keys, size) -> (..., time, size)."""
-    if jax.default_backend() != "cpu":
-        return jax.nn.softmax(scores, axis=-1) @ values
+    return on_platform(_weighted_mean, weighted_mean_plain)(scores, values)
+
+
+def weighted_mean_plain(scores: Any, values: Any) -> Any:
+    """The plain form."""
+    return jax.nn.softmax(scores, axis=-1) @ values
+
+
+def _weighted_mean(scores: Any, values: Any) -> Any:
     return _softmax_product(scores.astype(_wide(scores)), values.astype(_wide(values))).astype(values.dtype)
 
 

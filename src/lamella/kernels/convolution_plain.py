@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from jax import lax
 
 from lamella.kernels.windows import Windows
@@ -23,6 +24,22 @@ def plain(x: Any, kernel: Any, windows: Windows) -> Any:
         rhs_dilation=windows.dilation,
         dimension_numbers=(f"N{letters}C", f"{letters}IO", f"N{letters}C"),
         feature_group_count=windows.groups,
+    )
+
+
+def transposed(x: Any, kernel: Any, windows: Windows) -> Any:
+    """The gradient by the input where windows leave no end out, as one convolution of what is spread by the strides."""
+    letters = LETTERS[len(windows.taps)]
+    spatial = tuple(range(len(windows.taps)))
+    reach = [(tap - 1) * step for tap, step in zip(windows.taps, windows.dilation, strict=True)]
+    return lax.conv_general_dilated(
+        x,
+        jnp.swapaxes(jnp.flip(kernel, spatial), -1, -2),
+        (1,) * len(windows.taps),
+        [(size - low, size - high) for size, (low, high) in zip(reach, windows.pads, strict=True)],
+        lhs_dilation=windows.strides,
+        rhs_dilation=windows.dilation,
+        dimension_numbers=(f"N{letters}C", f"{letters}IO", f"N{letters}C"),
     )
 
 

@@ -11,7 +11,8 @@ from jax import lax
 
 from lamella.core.settings import conv_algorithm
 from lamella.kernels.convolution import conv_input_gradient_p, conv_p
-from lamella.kernels.convolution_plain import plain, plain_input_gradient
+from lamella.kernels.convolution_plain import plain, transposed
+from lamella.kernels.platform import for_readers
 from lamella.kernels.windows import Windows
 
 
@@ -35,7 +36,7 @@ def convolve(
     pads = _pads(images.shape[1:-1], taps, strides, dilation_rate, padding)
     windows = Windows(tuple(images.shape[1:-1]), taps, strides, pads, dilation_rate, groups)
     kernel = kernel.astype(x.dtype)
-    if conv_algorithm() == "plain":
+    if _in_plain_form():
         out = plain(images, kernel, windows)
     else:
         out = conv_p.bind(images, kernel, windows=windows, mapped=False)
@@ -67,11 +68,15 @@ def convolve_transposed(
     )
     windows = Windows(sizes, taps, strides, cut, dilation_rate)
     kernel = kernel.astype(x.dtype)
-    if conv_algorithm() == "plain":
-        out = plain_input_gradient(images, kernel, windows)
+    if _in_plain_form():
+        out = transposed(images, kernel, windows)
     else:
         out = conv_input_gradient_p.bind(images, kernel, windows=windows, mapped=False)
     return jnp.moveaxis(out, -1, 1) if first else out
+
+
+def _in_plain_form() -> bool:
+    return conv_algorithm() == "plain" or for_readers()
 
 
 def _pads(

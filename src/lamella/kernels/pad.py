@@ -63,8 +63,8 @@ def _interpolated(x: Any, axis: int, factor: int) -> Any:
     x = x if jnp.issubdtype(x.dtype, jnp.inexact) else x.astype("float32")
     size = x.shape[axis]
     steps = lax.slice_in_dim(x, 1, size, axis=axis) - lax.slice_in_dim(x, 0, size - 1, axis=axis)
-    zero, pads = jnp.zeros((), x.dtype), [(0, 0, 0)] * x.ndim
-    before, after = (lax.pad(steps, zero, [*pads[:axis], ends, *pads[axis + 1 :]]) for ends in ((1, 0, 0), (0, 1, 0)))
+    pads = [(0, 0)] * x.ndim
+    before, after = (jnp.pad(steps, [*pads[:axis], ends, *pads[axis + 1 :]]) for ends in ((1, 0), (0, 1)))
     offsets = [(2 * part + 1 - factor) / (2 * factor) for part in range(factor)]
     return _interleaved([x + offset * (before if offset < 0 else after) for offset in offsets], axis)
 

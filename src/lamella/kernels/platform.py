@@ -1,13 +1,46 @@
-"""What the platform does well, as far as callers must know it."""
+"""What the platform does well, as far as callers must know it; and the choice of forms by platform."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any, Literal
 
 import jax
+from jax import lax
 from jax.extend.core import jaxprs_in_params
+
+# Whom a program is made for: this machine, each of several platforms, or readers of JAX's own operations alone.
+_made_for: ContextVar[Literal["here", "each", "readers"]] = ContextVar("lamella_made_for", default="here")
+
+
+@contextmanager
+def made_for(whom: Literal["each", "readers"]) -> Iterator[None]:
+    """Trace programs for each platform in its own form, or for readers in plain forms of JAX's own operations."""
+    token = _made_for.set(whom)
+    try:
+        yield
+    finally:
+        _made_for.reset(token)
+
+
+def made_here() -> bool:
+    """Tell whether a program is made for this machine alone."""
+    return _made_for.get() == "here"
+
+
+def for_readers() -> bool:
+    """Tell whether a program is made for readers, who know JAX's own operations alone."""
+    return _made_for.get() == "readers"
+
+
+def on_platform(cpu: Callable[..., Any], others: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the form of a kernel for the platform that the present program is made for."""
+    if _made_for.get() == "each":
+        return lambda *operands: lax.platform_dependent(*operands, cpu=cpu, default=others)
+    return cpu if made_here() and jax.default_backend() == "cpu" else others
 
 
 def loops_well(jaxpr: Any) -> bool:

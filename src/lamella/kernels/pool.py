@@ -17,6 +17,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from lamella.kernels.platform import for_readers, on_platform
+
 Sizes = tuple[int, ...]
 # One slice for each place in a window; with more of them the compiler takes long and gains nothing.
 _MOST_SLICES = 32
@@ -31,11 +33,9 @@ def max_pool(x: jax.Array, pool_size: Sizes, strides: Sizes, padding: str, data_
 
     Among equal values of a window the first one gets the gradient.
     """
-    fill = _lowest(x.dtype)
     window, steps = _over_channels(pool_size, data_format), _over_channels(strides, data_format)
-    if not _by_slices(x, window):
-        return max_pool_plain(x, fill, window, steps, padding)
-    return _largest(_padded(x, fill, window, steps, padding), window, steps)
+    given = _lowest(x.dtype), window, steps, padding
+    return _chosen(partial(_maximum, *given), partial(max_pool_plain, *given), x, window)(x)
 
 
 def _lowest(dtype: Any) -> Any:
@@ -43,42 +43,55 @@ def _lowest(dtype: Any) -> Any:
     return np.array(lowest, dtype)
 
 
-def max_pool_plain(x: Any, fill: Any, window: Sizes, steps: Sizes, padding: str) -> Any:
+def max_pool_plain(fill: Any, window: Sizes, steps: Sizes, padding: str, x: Any) -> Any:
     """The plain form."""
     return lax.reduce_window(x, fill, lax.max, window, steps, padding.upper())
+
+
+def _maximum(fill: Any, window: Sizes, steps: Sizes, padding: str, x: Any) -> Any:
+    return _largest(_padded(x, fill, window, steps, padding), window, steps)
 
 
 def average_pool(x: jax.Array, pool_size: Sizes, strides: Sizes, padding: str, data_format: str) -> Any:
     """The mean of each window's real cells: (batch, *spatial, channels) -> (batch, *fewer, channels)."""
     window, steps = _over_channels(pool_size, data_format), _over_channels(strides, data_format)
-    total = partial(_total if _by_slices(x, window) else sum_pool_plain, window=window, steps=steps, padding=padding)
+    given = window, steps, padding
+    total = _chosen(partial(_total, *given), partial(sum_pool_plain, *given), x, window)
     if padding == "valid":
         return total(x) / int(np.prod(pool_size))
     cells = (1, *x.shape[1:-1], 1) if data_format == "channels_last" else (1, 1, *x.shape[2:])
     return total(x) / total(jnp.ones(cells, x.dtype))
 
 
-def sum_pool_plain(x: Any, window: Sizes, steps: Sizes, padding: str) -> Any:
+def sum_pool_plain(window: Sizes, steps: Sizes, padding: str, x: Any) -> Any:
     """The plain form of the sum over each window."""
     return lax.reduce_window(x, np.array(0, x.dtype), lax.add, window, steps, padding.upper())
 
 
-def _by_slices(x: Any, window: Sizes) -> bool:
+def _chosen(by_slices: Callable[..., Any], plain: Callable[..., Any], x: Any, window: Sizes) -> Callable[..., Any]:
     """Choose the formulation: by platform, and by how many slices a window takes."""
+    if not _by_slices(x, window):
+        return plain
+    # ONNX has windows over three axes at most; XLA's go over the batch and the channels too.
+    return by_slices if for_readers() else on_platform(by_slices, plain)
+
+
+def _by_slices(x: Any, window: Sizes) -> bool:
+    """Tell whether slices can be taken, and are not more than are worth compiling."""
     known = all(isinstance(dim, int) for dim in x.shape[1:])
-    return jax.default_backend() == "cpu" and math.prod(window) <= _MOST_SLICES and known
+    return known and (math.prod(window) <= _MOST_SLICES or for_readers())
 
 
 def _padded(x: Any, fill: Any, window: Sizes, steps: Sizes, padding: str) -> Any:
     """Put cells around, as "same" padding does."""
     if padding == "valid":
         return x
-    pads = [(0, 0, 0)] * x.ndim
+    pads = [(0, 0)] * x.ndim
     spatial = [axis for axis, size in enumerate(window) if size > 1 or steps[axis] > 1]
     for axis in spatial:
         ((low, high),) = lax.padtype_to_pads([x.shape[axis]], [window[axis]], [steps[axis]], "SAME")
-        pads[axis] = (low, high, 0)
-    return lax.pad(x, fill, pads)
+        pads[axis] = (low, high)
+    return jnp.pad(x, pads, constant_values=fill)
 
 
 def _slices(x: Any, window: Sizes, steps: Sizes) -> Iterator[Any]:
@@ -91,7 +104,7 @@ def _slices(x: Any, window: Sizes, steps: Sizes) -> Iterator[Any]:
         yield lax.slice(x, place, ends, steps)
 
 
-def _total(x: Any, window: Sizes, steps: Sizes, padding: str) -> Any:
+def _total(window: Sizes, steps: Sizes, padding: str, x: Any) -> Any:
     parts = _slices(_padded(x, np.array(0, x.dtype), window, steps, padding), window, steps)
     return sum(parts, next(parts))
 

@@ -14,6 +14,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from lamella.kernels.platform import for_readers
+
 Activation = Callable[[jax.Array], jax.Array]
 Step = Callable[[Any, list[Any]], tuple[Any, list[Any]]]
 
@@ -32,6 +34,10 @@ def scan_steps(
     Going backwards, the outputs come in the order in which they were computed. The first `unmasked` states are
     carried on by every step, whatever the mask says.
     """
+    if go_backwards and for_readers():
+        # ONNX has loops forward alone.
+        xs, mask = jax.tree.map(lambda x: jnp.flip(x, 1), (xs, mask))
+        return scan_steps(step, xs, initial_states, mask, False, zero_output_for_mask, unmasked)
     states = list(initial_states)
     steps = jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), xs)
     if mask is None:

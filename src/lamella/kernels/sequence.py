@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from lamella.kernels.platform import on_platform
 from lamella.kernels.recur import gru_step, lstm_step, scan_steps, simple_rnn_step
 
 States = tuple[jax.Array, ...]
@@ -66,22 +67,30 @@ def simple_rnn(x: Any, states: Any, weights: Weights, mask: Any, go_backwards: b
     return _whole(_SIMPLE, x, states, weights, mask, go_backwards, zero_output_for_mask)
 
 
-def _by_coefficients() -> bool:
-    """Choose the formulation: by platform."""
-    return jax.default_backend() == "cpu"
-
-
 def _whole(
     rule: Rule, x: Any, states: Any, weights: Weights, mask: Any, go_backwards: bool, zero_output: bool
 ) -> tuple[Any, Any, list[Any]]:
-    if not _by_coefficients():
-        projected = _plus(x @ weights.kernel, weights.bias)
+    given = rule, go_backwards, zero_output
+    form = on_platform(partial(_by_coefficients, *given), partial(whole_plain, *given))
+    return form(x, states, weights, mask)  # type: ignore[no-any-return]
 
-        def step(xs: Any, states: list[Any]) -> tuple[Any, list[Any]]:
-            after = rule.plain(xs, states, weights)
-            return after[0], list(after)
 
-        return scan_steps(step, projected, states, mask, go_backwards, zero_output)
+def whole_plain(
+    rule: Rule, go_backwards: bool, zero_output: bool, x: Any, states: Any, weights: Weights, mask: Any
+) -> tuple[Any, Any, list[Any]]:
+    """The plain form: the cell's steps in a loop."""
+    projected = _plus(x @ weights.kernel, weights.bias)
+
+    def step(xs: Any, states: list[Any]) -> tuple[Any, list[Any]]:
+        after = rule.plain(xs, states, weights)
+        return after[0], list(after)
+
+    return scan_steps(step, projected, states, mask, go_backwards, zero_output)
+
+
+def _by_coefficients(
+    rule: Rule, go_backwards: bool, zero_output: bool, x: Any, states: Any, weights: Weights, mask: Any
+) -> tuple[Any, Any, list[Any]]:
     keep = None if mask is None else mask.astype(bool).T
     outputs, after = _run(rule, go_backwards, jnp.swapaxes(x, 0, 1), tuple(states), weights, keep)
     last = after[0]

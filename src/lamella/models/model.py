@@ -18,6 +18,7 @@ from lamella.models import inputs as model_inputs
 from lamella.models.described import graph_config, graph_from_config
 from lamella.models.summary import print_summary
 from lamella.saving import weight_files
+from lamella.saving.export import export_model
 from lamella.saving.files import save_model
 from lamella.training.trainer import Trainer, TrainerState
 
@@ -169,6 +170,17 @@ class Model(Trainer, Layer):
     def save(self, filepath: Any, overwrite: bool = True, zipped: bool | None = None, **kwargs: Any) -> None:
         """Write the model into a file that ends in .keras: config, weights, optimizer; see `saving.save_model`."""
         save_model(self, filepath, overwrite, zipped, **kwargs)
+
+    def export(
+        self,
+        filepath: Any,
+        format: str = "stablehlo",
+        verbose: Any = None,
+        input_signature: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        """Write what `predict` computes as a program for other processes: see `saving.export.export_model`."""
+        export_model(self, filepath, format, verbose, input_signature, **kwargs)
 
     def quantize(self, mode: Any = None, config: Any = None, *, filters: Any = None, type_check: bool = True) -> None:
         """Keep the large weights of the layers inside in whole numbers: those of Dense, EinsumDense and Embedding.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -49,6 +50,38 @@ def replacing_by_name(path: str | os.PathLike[str], overwrite: bool = True) -> I
     finally:
         with suppress(FileNotFoundError):
             temporary.unlink()
+    _sync_folder(target.parent)
+
+
+@contextmanager
+def replacing_folder(path: str | os.PathLike[str], mark: str) -> Iterator[str]:
+    """Yield an empty folder that takes the place of `path` when the block ends.
+
+    A folder that is there is replaced if it holds the file `mark`, and stays if it may be something else:
+    FileTakenError. Folders cannot be swapped in one step: between two renames there is none.
+
+    >>> import tempfile
+    >>> place = Path(tempfile.mkdtemp()) / "model"
+    >>> for text in ("old", "new"):
+    ...     with replacing_folder(place, "mark") as folder:
+    ...         _ = Path(folder, "mark").write_text(text)
+    >>> (place / "mark").read_text(), len(list(place.parent.iterdir()))
+    ('new', 1)
+    """
+    target = Path(os.path.realpath(path))
+    if target.exists() and not (target / mark).is_file():
+        raise FileTakenError(f"{os.fspath(path)!r} exists already, and has no {mark!r} in it.", mend="another name")
+    key = f".{target.name[:100]}.{secrets.token_hex(8)}"
+    temporary, before = target.with_name(f"{key}.part"), target.with_name(f"{key}.old")
+    temporary.mkdir()
+    try:
+        yield str(temporary)
+        if target.exists():
+            os.replace(target, before)
+        os.replace(temporary, target)
+    finally:
+        for rest in (temporary, before):
+            shutil.rmtree(rest, ignore_errors=True)
     _sync_folder(target.parent)
 
 
