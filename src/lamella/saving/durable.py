@@ -78,7 +78,12 @@ def replacing_folder(path: str | os.PathLike[str], mark: str) -> Iterator[str]:
         yield str(temporary)
         if target.exists():
             os.replace(target, before)
-        os.replace(temporary, target)
+        try:
+            os.replace(temporary, target)
+        except OSError:
+            if before.exists():
+                os.replace(before, target)
+            raise
     finally:
         for rest in (temporary, before):
             shutil.rmtree(rest, ignore_errors=True)

@@ -20,7 +20,7 @@ from lamella.saving.archive import CONFIG, METADATA, WEIGHTS, Members
 from lamella.saving.files import check_version, described, names_that_are_paths
 from lamella.saving.hdf5 import SIGNATURE, Declared, Source, reading
 from lamella.saving.plain import objects_in, read_json
-from lamella.saving.safetensors import read_header
+from lamella.saving.safetensors import declared_in, opened
 
 # What a graph refers to its tensors by; operations of Keras between layers are looked at when the model is made.
 _TENSOR, _OPERATIONS = "__keras_tensor__", "keras.src.ops."
@@ -164,8 +164,8 @@ def _hdf5(file: BinaryIO, report: Report) -> None:
 def _safetensors(file: BinaryIO, report: Report) -> None:
     report.form = "weights (safetensors)"
     with report.noting("the file"):
-        found, _ = read_header(file)
-        report.weights = [_weight(name, declared) for name, (declared, _) in found.items()]
+        with opened(file.name) as tensors:
+            report.weights = [_weight(name, declared) for name, declared in declared_in(tensors).items()]
 
 
 # -- what is in them --------------------------------------------------------------------------------------------
