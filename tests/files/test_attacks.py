@@ -246,7 +246,7 @@ def test_a_changed_member_is_refused_by_name(name: str, parts: dict[str, bytes],
 def test_a_changed_checksum_is_found(parts: dict[str, bytes]) -> None:
     data = bytearray(packed(parts).getvalue())
     data[data.find(parts["model.weights.h5"]) + len(parts["model.weights.h5"]) - 9] ^= 1
-    with pytest.raises(FileFormatError, match=r"Bad CRC-32 for file 'model.weights.h5'"):
+    with pytest.raises(FileFormatError, match="the checksum of .* is another one"):
         lamella.saving.load_model(io.BytesIO(bytes(data)))
 
 

@@ -13,11 +13,13 @@ import tempfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from typing import BinaryIO, cast
 
 from lamella.core.errors import FileFormatError
 from lamella.core.memory import in_words
+from lamella.saving.checksum import checksum, has_descriptor
 
 CONFIG, METADATA, WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
 # The most bytes of each member that is read into memory.
@@ -109,7 +111,7 @@ def write(file: BinaryIO, config: bytes, metadata: bytes, write_weights: Callabl
         place = Window(file, member.header_offset + header)
         write_weights(cast(BinaryIO, place))
         member.file_size = member.compress_size = place.seek(0, os.SEEK_END)
-        member.CRC = _checksum(file, member.header_offset + header)
+        member.CRC = _to_disk_with_checksum(file, member.header_offset + header, member.file_size)
         file.seek(member.header_offset)
         file.write(member.FileHeader(zip64=True))
         archive.start_dir = file.seek(0, os.SEEK_END)
@@ -117,12 +119,13 @@ def write(file: BinaryIO, config: bytes, metadata: bytes, write_weights: Callabl
         archive.NameToInfo[WEIGHTS] = member
 
 
-def _checksum(file: BinaryIO, start: int) -> int:
-    file.seek(start)
-    total = 0
-    while block := file.read(_BLOCK):
-        total = zlib.crc32(block, total)
-    return total
+def _to_disk_with_checksum(file: BinaryIO, start: int, size: int) -> int:
+    """Return the checksum of a part of a file, taken while the disk writes."""
+    file.flush()
+    with ThreadPoolExecutor(1) as pool:
+        if has_descriptor(file):
+            pool.submit(os.fsync, file.fileno())
+        return checksum(file, start, size)
 
 
 # -- reading ----------------------------------------------------------------------------------------------------
@@ -188,29 +191,31 @@ class Members:
             raise FileFormatError(f"{name!r} ends after {came} of {member.file_size} bytes.")
 
     @contextmanager
-    def unpacked(self, seen: Callable[[bytes], object]) -> Iterator[BinaryIO]:
-        """Yield the weights as a file: a window on the archive or, if they are packed, a file without a name.
+    def weights(self) -> Iterator[BinaryIO]:
+        """Yield the weights as a file, once their checksum is right.
 
-        `seen` gets their bytes, which are checked against their checksum first.
+        It is a window on the archive or, if they are packed, a file without a name.
         """
-        member = self._by_name[WEIGHTS]
-        with tempfile.TemporaryFile() if member.compress_type else io.BytesIO() as place:
+        if not self._by_name[WEIGHTS].compress_type:
+            yield cast(BinaryIO, self._window())
+            return
+        with tempfile.TemporaryFile() as place:
             for block in self.blocks(WEIGHTS):
-                seen(block)
-                if member.compress_type:
-                    place.write(block)
-            if member.compress_type:
-                place.seek(0)
-                yield cast(BinaryIO, place)
-            else:
-                with _broken():
-                    start = self._data_start(member)
-                yield cast(BinaryIO, Window(self._file, start, member.file_size))
+                place.write(block)
+            place.seek(0)
+            yield cast(BinaryIO, place)
 
-    def _data_start(self, member: zipfile.ZipInfo) -> int:
-        self._file.seek(member.header_offset)
-        *_, name, extra = _LOCAL.unpack(self._file.read(_LOCAL.size))
-        return int(member.header_offset + _LOCAL.size + name + extra)
+    def _window(self) -> Window:
+        member = self._by_name[WEIGHTS]
+        # Opening compares what stands before a member with the list.
+        with _broken(), self._zip.open(member):
+            self._file.seek(member.header_offset)
+            *_, name, extra = _LOCAL.unpack(self._file.read(_LOCAL.size))
+            start = member.header_offset + _LOCAL.size + name + extra
+            found = checksum(self._file, start, member.file_size)
+        if found != member.CRC:
+            raise FileFormatError(f"it is broken, the checksum of {WEIGHTS!r} is another one.")
+        return Window(self._file, start, member.file_size)
 
 
 class Archive:
@@ -237,7 +242,7 @@ class Archive:
         """Yield the weights as a file that can be read at any place."""
         with ExitStack() as open_:
             with self._refusing():
-                weights = open_.enter_context(self._members.unpacked(lambda block: None))
+                weights = open_.enter_context(self._members.weights())
             yield weights
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -122,22 +123,22 @@ def _archive(file: BinaryIO, report: Report) -> None:
 
 def _member(members: Members, name: str, report: Report) -> str:
     """Look into a member that may be read; return its digest."""
-    digest = hashlib.sha256()
     if name == WEIGHTS:
-        with members.unpacked(digest.update) as weights, report.noting(WEIGHTS), reading(weights) as source:
-            _arrays(source, f"{WEIGHTS}: ", report)
-            if legacy.root(source) is not None:
-                raise FileFormatError("The weights have the layout of Keras 2.")
-        return digest.hexdigest()
+        with members.weights() as weights:
+            digest = hashlib.file_digest(cast(io.BufferedReader, weights), "sha256").hexdigest()
+            with report.noting(WEIGHTS), reading(weights) as source:
+                _arrays(source, f"{WEIGHTS}: ", report)
+                if legacy.root(source) is not None:
+                    raise FileFormatError("The weights have the layout of Keras 2.")
+        return digest
     data = members.read(name)
-    digest.update(data)
     with report.noting(name):
         found = read_json(data, name)
         if name == METADATA:
             _metadata(found, report)
         else:
             _config(found, CONFIG, report)
-    return digest.hexdigest()
+    return hashlib.sha256(data).hexdigest()
 
 
 def _metadata(found: Any, report: Report) -> None:
@@ -163,9 +164,8 @@ def _hdf5(file: BinaryIO, report: Report) -> None:
 
 def _safetensors(file: BinaryIO, report: Report) -> None:
     report.form = "weights (safetensors)"
-    with report.noting("the file"):
-        with opened(file.name) as tensors:
-            report.weights = [_weight(name, declared) for name, declared in declared_in(tensors).items()]
+    with report.noting("the file"), opened(file.name) as tensors:
+        report.weights = [_weight(name, declared) for name, declared in declared_in(tensors).items()]
 
 
 # -- what is in them --------------------------------------------------------------------------------------------
