@@ -56,6 +56,13 @@ def test_what_keras_3_writes(name: str, tmp_path: Path) -> None:
         assert all(state) and len(state) == len(model.optimizer.variables)
 
 
+@pytest.mark.parametrize("name", ["sequential", "BatchNormalization"])
+def test_an_optimizer_before_its_first_step_says_nothing_else(name: str, tmp_path: Path) -> None:
+    KINDS[name].make(keras).save(tmp_path / "model.h5")
+    twin = load(tmp_path / "model.h5")
+    assert twin.compiled and int(twin.optimizer.iterations) == 0
+
+
 def test_a_class_of_one_s_own_says_no_shape(tmp_path: Path) -> None:
     kind = KINDS["subclassed"]
     kind.make(keras).save(tmp_path / "a.hdf5")
