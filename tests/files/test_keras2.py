@@ -19,9 +19,10 @@ import numpy as np
 import pytest
 
 import lamella
+from lamella.core.variable import unfilled
 from lamella.errors import ArgumentError, FileFormatError, LamellaError
 from lamella.saving.translation import model_today, training_today
-from tests.files import campaign, keras2
+from tests.files import keras2
 from tests.files.keras2 import COMPILED, MODELS, Model, begin, dense, end, graph, layer, part, stack, to, written
 from tests.files.kinds import KINDS
 from tests.files.models import stirred
@@ -53,6 +54,13 @@ def test_what_keras_3_writes(name: str, tmp_path: Path) -> None:
     if kind.y is not None:
         state = [(variable.numpy() == number + 3).all() for number, variable in enumerate(twin.optimizer.variables)]
         assert all(state) and len(state) == len(model.optimizer.variables)
+
+
+@pytest.mark.parametrize("name", ["sequential", "BatchNormalization"])
+def test_an_optimizer_before_its_first_step_says_nothing_else(name: str, tmp_path: Path) -> None:
+    KINDS[name].make(keras).save(tmp_path / "model.h5")
+    twin = load(tmp_path / "model.h5")
+    assert twin.compiled and int(twin.optimizer.iterations) == 0
 
 
 def test_a_class_of_one_s_own_says_no_shape(tmp_path: Path) -> None:
@@ -139,6 +147,67 @@ class TestCompiled:
             group["training/Adam/iter:0"] = np.int64(7)
         with pytest.warns(UserWarning, match=r"starts anew: its state is in Keras 2's form"):
             assert int(load(file).optimizer.iterations) == 0
+
+
+CONVOLUTION = {
+    "kernel_size": [2, 2], "strides": [1, 1], "padding": "same", "data_format": "channels_last",
+    "dilation_rate": [1, 1], "groups": 1, "activation": "linear", "use_bias": True, "bias_initializer": part("Zeros"),
+    "kernel_initializer": part("GlorotUniform", seed=None), "kernel_regularizer": None, "activity_regularizer": None,
+    "bias_regularizer": part("L2", l2=0.1), "kernel_constraint": part("MaxNorm", max_value=2, axis=0),
+    "bias_constraint": None,
+}  # fmt: skip
+STEPS = {
+    "return_sequences": True, "return_state": False, "go_backwards": False, "stateful": False, "unroll": False,
+    "time_major": False, "units": 2, "activation": "tanh", "use_bias": True, "dropout": 0.0, "recurrent_dropout": 0.0,
+    "kernel_initializer": part("VarianceScaling", scale=1.0, mode="fan_avg", distribution="uniform", seed=None),
+    "recurrent_initializer": part("Orthogonal", gain=1.0, seed=None), "bias_initializer": part("Zeros"),
+}  # fmt: skip
+POINTS = {"pointwise_initializer": part("GlorotUniform"), "depthwise_initializer": part("GlorotUniform")}
+# Layers with all that Keras 2 wrote of them, and the shape of a sample that they take.
+COMPLETE: list[tuple[str, dict[str, Any], tuple[int, ...]]] = [
+    ("Conv2D", {"filters": 2, **CONVOLUTION}, (4, 4, 3)),
+    ("Conv2DTranspose", {"filters": 2, "output_padding": None, **CONVOLUTION}, (4, 4, 3)),
+    ("DepthwiseConv2D", {"depth_multiplier": 2, **CONVOLUTION}, (4, 4, 3)),
+    ("SeparableConv2D", {"filters": 2, "depth_multiplier": 1, **CONVOLUTION, **POINTS}, (4, 4, 3)),
+    ("ConvLSTM2D", {**STEPS, **CONVOLUTION, "filters": 2, "units": None, "groups": None}, (2, 4, 4, 3)),
+    ("LSTM", {**STEPS, "recurrent_activation": "sigmoid", "unit_forget_bias": True, "implementation": 0}, (4, 3)),
+    ("GRU", {**STEPS, "recurrent_activation": "sigmoid", "reset_after": True, "implementation": 2}, (4, 3)),
+    ("SimpleRNN", STEPS, (4, 3)),
+    ("Bidirectional", {"merge_mode": "sum", "layer": part("LSTM", name="l", **STEPS, implementation=2)}, (4, 3)),
+    (
+        "RNN",
+        {"return_sequences": False, "time_major": False, "cell": part("GRUCell", units=2, implementation=1)},
+        (4, 3),
+    ),
+    ("TimeDistributed", {"layer": dense("inside", 2)}, (4, 3)),
+    ("Embedding", {"input_dim": 9, "output_dim": 2, "mask_zero": True, "input_length": 4, "sparse": False}, (4,)),
+    ("LayerNormalization", {"axis": [2], "epsilon": 0.001, "center": True, "scale": True}, (4, 3)),
+    ("SpatialDropout1D", {"rate": 0.5, "noise_shape": None, "seed": None}, (4, 3)),
+    ("PReLU", {"alpha_initializer": part("Zeros"), "shared_axes": [1]}, (4, 3)),
+    ("ReLU", {"max_value": 6.0, "negative_slope": 0.0, "threshold": 0.0}, (3,)),
+    ("UpSampling2D", {"size": [2, 2], "data_format": "channels_last"}, (4, 4, 3)),
+    ("ZeroPadding2D", {"padding": [[1, 1], [1, 1]], "data_format": "channels_last"}, (4, 4, 3)),
+    (
+        "MaxPooling2D",
+        {"pool_size": [2, 2], "padding": "same", "strides": [2, 2], "data_format": "channels_last"},
+        (4, 4, 3),
+    ),
+    ("GlobalAveragePooling2D", {"data_format": "channels_last", "keepdims": False}, (4, 4, 3)),
+    ("GaussianNoise", {"stddev": 0.1}, (3,)),
+    ("Rescaling", {"scale": 0.5, "offset": 0.0}, (3,)),
+    ("Reshape", {"target_shape": [3, 4]}, (4, 3)),
+    ("Normalization", {"axis": [-1], "mean": None, "variance": None}, (3,)),
+    ("ActivityRegularization", {"l1": 0.0, "l2": 0.1}, (3,)),
+]
+
+
+@pytest.mark.parametrize(("kind", "config", "shape"), COMPLETE, ids=[entry[0] for entry in COMPLETE])
+def test_every_argument_of_a_layer_is_known(kind: str, config: dict[str, Any], shape: tuple[int, ...]) -> None:
+    given = {name: value for name, value in config.items() if not (kind == "ConvLSTM2D" and value is None)}
+    today = model_today(stack("s", begin("i", *shape), layer(kind, "l", **given)), old=True)
+    with unfilled():
+        model = lamella.saving.deserialize_keras_object(today)
+    assert type(model.layers[0]).__name__ == kind and model.layers[0].name == "l" and model.built
 
 
 class TestTranslation:
@@ -299,9 +368,13 @@ def test_broken_files_by_the_hundred() -> None:
     data = written(model, COMPILED).getvalue()
     counts = {"refused": 0, "read": 0}
     for number in range(300):
-        file = io.BytesIO(campaign.broken(data, random.Random(f"whole/{number}")))
+        rng = random.Random(number)
+        place, other = rng.randrange(len(data)), rng.randrange(len(data))
+        faults = (bytes([data[place] ^ 1 << rng.randrange(8)]), rng.randbytes(8), b"\xff" * 4, data[other : other + 64])
+        fault = rng.choice(faults)
+        changed = data[:place] if number % 7 == 0 else data[:place] + fault + data[place + len(fault) :]
         try:
-            found = load(file)
+            found = load(io.BytesIO(changed))
         except LamellaError:
             counts["refused"] += 1
         else:

@@ -27,6 +27,8 @@ _GONE: tuple[tuple[tuple[str, ...], dict[str, tuple[Any, ...] | None]], ...] = (
     (_KERNELS, {"kernel_initializer": None, "kernel_regularizer": None, "kernel_constraint": None}),
     ((*_RUN_BY_STEPS, "LSTMCell", "GRUCell", "SimpleRNNCell"), {"implementation": None, "time_major": (False,)}),
     (("BatchNormalization",), {"fused": None, "virtual_batch_size": (None,), "adjustment": (None,)}),
+    (("Attention", "AdditiveAttention"), {"causal": (False,)}),
+    (("SpatialDropout1D", "SpatialDropout2D", "SpatialDropout3D"), {"noise_shape": (None,)}),
     (("Embedding",), {"input_length": None, "sparse": (False,)}),
     (("MultiHeadAttention",), {"query_shape": None, "key_shape": None, "value_shape": None}),
 )
