@@ -15,7 +15,7 @@ import onnx
 import onnxruntime
 import pytest
 
-from lamella import Input, Model, Sequential, layers
+from lamella import Input, InputSpec, Model, Sequential, layers
 from lamella.core.errors import ArgumentError, MixesSamplesError
 from lamella.core.extras import MissingExtraError
 from lamella.saving import onnx as room
@@ -63,6 +63,12 @@ def test_an_input_may_be_an_output(tmp_path: Path) -> None:
     ones = np.ones((3, 2), "float32")
     total, same = session(tmp_path / "m.onnx").run(None, {"a": ones, "b": 2 * ones})
     assert total.sum() == 18 and same.sum() == 6
+
+
+def test_a_fixed_batch_stays_fixed(tmp_path: Path) -> None:
+    model = Sequential([Input((8, 2)), layers.Conv1D(3, 2), layers.LSTM(2, go_backwards=True)])
+    model.export(tmp_path / "m.onnx", format="onnx", input_signature=[InputSpec(shape=(2, 8, 2))])
+    assert session(tmp_path / "m.onnx").get_inputs()[0].shape == [2, 8, 2]
 
 
 def test_what_the_converter_does_not_know_is_named(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from lamella.saving.stablehlo import stablehlo
 Writer = Callable[..., None]
 
 
-def _as_file(make: Callable[..., bytes]) -> Writer:
+def _as_file(make: Callable[..., bytes | bytearray]) -> Writer:
     def write(endpoint: Endpoint, path: str, **options: Any) -> None:
         data = make(endpoint, **options)
         with replacing(path) as file:

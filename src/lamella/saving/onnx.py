@@ -32,10 +32,15 @@ def onnx(endpoint: Endpoint, opset_version: int = 23) -> bytes:
 
     def made(endpoint: Endpoint) -> bytes:
         jax.eval_shape(endpoint.flat, *endpoint.specs)
+
+        # A function of its own: JAX keeps what it traced of one that it has seen.
+        def graph(*leaves: Any) -> list[Any]:
+            return endpoint.flat(*leaves)
+
         try:
             with made_for("readers"), _quiet():
                 model = jax2onnx.to_onnx(
-                    endpoint.flat,
+                    graph,
                     inputs=[Spec(tuple(map(_size, spec.shape)), spec.dtype) for spec in endpoint.specs],
                     model_name=endpoint.name,
                     opset=opset_version,

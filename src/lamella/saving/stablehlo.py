@@ -21,14 +21,14 @@ _PLACES = "jax_traceback_in_locations_limit"
 _LARGEST = (1 << 31) - (1 << 20)
 
 
-def stablehlo(endpoint: Endpoint, platforms: Sequence[str] = ("cpu", "cuda", "tpu")) -> bytes:
+def stablehlo(endpoint: Endpoint, platforms: Sequence[str] = ("cpu", "cuda", "tpu")) -> bytes | bytearray:
     """Return the bytes that `jax.export.deserialize` takes: the endpoint's program for these platforms.
 
     >>> import numpy as np
     >>> from lamella import Input, Sequential, layers
     >>> from lamella.saving.endpoint import endpoint_of_model
     >>> data = stablehlo(endpoint_of_model(Sequential([Input((4,)), layers.Dense(2)])))
-    >>> jax.export.deserialize(bytearray(data)).call(np.ones((3, 4), "float32")).shape
+    >>> jax.export.deserialize(data).call(np.ones((3, 4), "float32")).shape
     (3, 2)
     """
     unknown = next((name for name in platforms if name not in PLATFORMS), None)
@@ -37,9 +37,14 @@ def stablehlo(endpoint: Endpoint, platforms: Sequence[str] = ("cpu", "cuda", "tp
 
     def made(endpoint: Endpoint) -> Any:
         _check_size(endpoint)
+
+        # A function of its own: JAX keeps what it traced of one that it has seen.
+        def serve(*inputs: Any) -> Any:
+            return endpoint.call(*inputs)
+
         with made_for("each"), _nameless():
             try:
-                return jax.export.export(jax.jit(endpoint.call), platforms=platforms)(*endpoint.arguments)
+                return jax.export.export(jax.jit(serve), platforms=platforms)(*endpoint.arguments)
             except NotImplementedError as error:
                 missing = re.search(r"primitive '(\w+)' not found for platforms \['(\w+)", str(error))
                 if missing is None:
@@ -50,7 +55,7 @@ def stablehlo(endpoint: Endpoint, platforms: Sequence[str] = ("cpu", "cuda", "tp
                     mend='platforms=["cpu"]',
                 ) from error
 
-    return bytes(endpoint.attempt(made).serialize())
+    return endpoint.attempt(made).serialize()  # type: ignore[no-any-return]
 
 
 @contextmanager
