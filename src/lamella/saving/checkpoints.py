@@ -90,7 +90,7 @@ class Checkpoints:
         arrays = {part: {name: variable.value for name, variable in named.items()} for part, named in full.items()}
         # What cannot be written is found now, not in the background.
         told = read_json(write_json({**about, "digests": _digests(arrays)}), _ABOUT)
-        items = {part: args.StandardSave(named) for part, named in arrays.items()} | {_ABOUT: args.JsonSave(told)}
+        items = {part: args.PyTreeSave(named) for part, named in arrays.items()} | {_ABOUT: args.JsonSave(told)}
         self.wait()
         self._writer.save(step, args=args.Composite(**items), metrics=measured, force=True)
         if not self.save_on_background:
@@ -194,7 +194,8 @@ class Checkpoints:
                 state.compare(part, named, declared[part])
             full = {part: named for part, named in parts.items() if named}
             specs = {part: {name: _spec(variable) for name, variable in named.items()} for part, named in full.items()}
-            wanted = {part: args.StandardRestore(named) for part, named in specs.items()}
+            where = self._orbax.checkpoint_utils.construct_restore_args
+            wanted = {part: args.PyTreeRestore(named, restore_args=where(named)) for part, named in specs.items()}
             arrays = reader.restore(step, args=args.Composite(**wanted)) if wanted else {}
             _check_digests({part: arrays[part] for part in full}, declared, told.get("digests"))
         for part, named in full.items():
@@ -207,7 +208,7 @@ class Checkpoints:
             return {}
         if (place / "checkpoint").exists():
             raise FileFormatError(f"{place.name!r} is in a form that Orbax has given up; it is not read.")
-        tree = self._orbax.StandardCheckpointHandler().metadata(place).tree
+        tree = self._orbax.PyTreeCheckpointHandler().metadata(place).tree
         if not isinstance(tree, dict):
             raise FileFormatError(f"{place.name!r} is not a dict of arrays.")
         return {str(name): _as_declared(name, found) for name, found in tree.items()}
@@ -236,8 +237,8 @@ class Checkpoints:
             lightweight_initialize=not writing,
             enable_async_checkpointing=writing and self.save_on_background,
         )
-        # What reads each part is said here, not in the folder.
-        handlers = {part: orbax.StandardCheckpointHandler() for part in _PARTS} | {
+        # What reads each part is said here, not in the folder. Weights are noise to a compressor.
+        handlers = {part: orbax.PyTreeCheckpointHandler(use_compression=False) for part in _PARTS} | {
             _ABOUT: orbax.JsonCheckpointHandler()
         }
         return orbax.CheckpointManager(self.directory, item_handlers=handlers, options=options)
