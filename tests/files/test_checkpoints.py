@@ -141,11 +141,15 @@ def test_what_goes_wrong_in_the_background_is_told(tmp_path: Path, monkeypatch: 
     checkpoints = filled(tmp_path, [1.0], save_on_background=True)
     checkpoints.wait()
     orbax = extras.need("orbax.checkpoint", "checkpoint")
-    monkeypatch.setattr(orbax.path.atomicity.AtomicRenameTemporaryPath, "finalize", full)
-    with pytest.raises(OSError, match="No space left"):
-        checkpoints.save(dense(), 1)
-        checkpoints.wait()
+    with monkeypatch.context() as patch:
+        patch.setattr(orbax.path.atomicity.AtomicRenameTemporaryPath, "finalize", full)
+        with pytest.raises(OSError, match="No space left"):
+            checkpoints.save(dense(), 1)
+            checkpoints.wait()
     assert Checkpoints(tmp_path).steps == [0]
+    checkpoints.save(dense(), 1)
+    checkpoints.close()
+    assert sorted(os.listdir(tmp_path)) == ["0", "1"]
 
 
 def run(*arguments: str, **environment: str) -> str:
@@ -290,10 +294,12 @@ def test_places_that_make_no_sense(tmp_path: Path) -> None:
 def test_mistakes(tmp_path: Path) -> None:
     unbuilt = lamella.Sequential([lamella.layers.Dense(1)])
     some = filled(tmp_path / "some", [1.0, 2.0], best=("loss", "min"))
+    blind = Checkpoints(tmp_path / "some", best=("accuracy", "max"))
     (tmp_path / "empty").mkdir()
     mistakes: list[tuple[Callable[[], Any], type[Exception], str]] = [
         (lambda: Checkpoints(tmp_path / "no").restore(dense()), FileNotFoundError, "There is no folder '.*no'"),
         (lambda: Checkpoints(tmp_path / "empty").restore(dense()), FileNotFoundError, "no whole checkpoint in"),
+        (lambda: blind.restore(dense(), "best"), FileNotFoundError, "no whole checkpoint with such a metric in"),
         (lambda: some.restore(unbuilt), NotBuiltError, "does not know its input's shape"),
         (lambda: some.save(unbuilt, 3, {"loss": 1.0}), NotBuiltError, "does not know its input's shape"),
         (lambda: some.restore(dense(), 7), ArgumentError, "no checkpoint of step 7 in .* There are: 0, 1"),
