@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -32,7 +33,10 @@ PLACES: list[tuple[Any, tuple[int, ...], list[int]]] = [
     (4, (2, 4), [2, 3]),
     (6, (2, 0), [1, 2, 3]),
 ]
-CASES = [("orbax", "arrays"), *(("backup", data) for data in resuming.DATA)]
+CASES = [
+    ("orbax", "arrays", PLACES[0]),
+    *(("backup", data, place) for data in resuming.DATA for place in PLACES[: 3 if data == "arrays" else 2]),
+]
 
 
 def keeper(kind: str, folder: Path, save_freq: Any) -> Any:
@@ -48,10 +52,7 @@ def unbroken(data: str, each: bool) -> list[Any]:
     return resuming.bits(resuming.trained(1, data, watch))
 
 
-@pytest.mark.parametrize(
-    ("kind", "data", "place"),
-    [(*case, place) for case in CASES for place in PLACES[: 3 if case[1] == "arrays" else 2]],
-)
+@pytest.mark.parametrize(("kind", "data", "place"), CASES)
 def test_a_training_goes_on_with_the_same_bits(kind: str, data: str, place: Any, tmp_path: Path) -> None:
     save_freq, end, epochs = place
     with pytest.raises(Killed):
@@ -60,6 +61,13 @@ def test_a_training_goes_on_with_the_same_bits(kind: str, data: str, place: Any,
     rest = resuming.trained(99, data, [keeper(kind, tmp_path, save_freq)])
     assert rest.history.epoch == epochs
     resuming.same_bits(resuming.bits(rest), unbroken(data, save_freq != "epoch"))
+
+
+def test_a_process_that_is_killed_goes_on_with_the_same_bits(tmp_path: Path) -> None:
+    program = ("-m", "tests.files.resuming", str(tmp_path))
+    assert run(*program, "1", "2", "4", ends=-signal.SIGKILL) == ""
+    assert Checkpoints(tmp_path).steps
+    assert run(*program, "99") == resuming.fingerprint(unbroken("arrays", True))
 
 
 def dense(units: int = 4, optimizer: Any = "adam", value: float | None = None) -> Any:
@@ -152,12 +160,12 @@ def test_what_goes_wrong_in_the_background_is_told(tmp_path: Path, monkeypatch: 
     assert sorted(os.listdir(tmp_path)) == ["0", "1"]
 
 
-def run(*arguments: str, **environment: str) -> str:
+def run(*arguments: str, ends: int = 0, **environment: str) -> str:
     with_path = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), **environment}
     done = subprocess.run(
         [sys.executable, *arguments], env=with_path, capture_output=True, text=True, check=False, timeout=120
     )
-    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.returncode == ends, done.stderr[-2000:]
     return done.stdout.strip()
 
 
