@@ -1,7 +1,15 @@
-"""Trainings that are broken off and go on: with dropout, statistics, shuffling and callbacks that remember."""
+"""Trainings that are broken off and go on: with dropout, statistics, shuffling and callbacks that remember.
+
+`python -m tests.files.resuming FOLDER SEED [EPOCH BATCH]` trains with checkpoints in a folder, is killed at a place if
+one is given, and prints what `fingerprint` says.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import os
+import signal
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -22,10 +30,11 @@ class Killed(Exception):
 
 
 class Kill(lamella.callbacks.Callback):
-    """End a training before an epoch, or before a batch of it."""
+    """End a training before an epoch, or before a batch of it; with `outright`, the process."""
 
-    def __init__(self, epoch: int, batch: int | None = None) -> None:
+    def __init__(self, epoch: int, batch: int | None = None, outright: bool = False) -> None:
         super().__init__()
+        self.outright = outright
         self.place = epoch, batch
         self.epoch = 0
         if batch is not None:
@@ -33,11 +42,15 @@ class Kill(lamella.callbacks.Callback):
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         self.epoch = epoch
-        if self.place == (epoch, None):
-            raise Killed
+        self._end_at(epoch, None)
 
     def _at_batch(self, batch: int, logs: Any = None) -> None:
-        if self.place == (self.epoch, batch):
+        self._end_at(self.epoch, batch)
+
+    def _end_at(self, *place: int | None) -> None:
+        if self.place == place:
+            if self.outright:
+                os.kill(os.getpid(), signal.SIGKILL)
             raise Killed
 
 
@@ -108,3 +121,17 @@ def bits(model: Any) -> list[Any]:
 def same_bits(a: list[Any], b: list[Any]) -> None:
     for one, other in zip(a, b, strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+def fingerprint(values: list[Any]) -> str:
+    return hashlib.sha256(b"".join(value.tobytes() for value in values)).hexdigest()
+
+
+def main(folder: str, seed: str, *place: str) -> None:
+    saver = lamella.callbacks.OrbaxCheckpoint(folder, save_freq=4, max_to_keep=2, resume=True)
+    kill = [Kill(*map(int, place), outright=True)] if place else []
+    print(fingerprint(bits(trained(int(seed), "arrays", [saver, *kill]))))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

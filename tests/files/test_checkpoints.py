@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -32,7 +33,10 @@ PLACES: list[tuple[Any, tuple[int, ...], list[int]]] = [
     (4, (2, 4), [2, 3]),
     (6, (2, 0), [1, 2, 3]),
 ]
-CASES = [("orbax", "arrays"), ("orbax", "a dataset"), *(("backup", data) for data in resuming.DATA)]
+CASES = [
+    ("orbax", "arrays", PLACES[0]),
+    *(("backup", data, place) for data in resuming.DATA for place in PLACES[: 3 if data == "arrays" else 2]),
+]
 
 
 def keeper(kind: str, folder: Path, save_freq: Any) -> Any:
@@ -48,10 +52,7 @@ def unbroken(data: str, each: bool) -> list[Any]:
     return resuming.bits(resuming.trained(1, data, watch))
 
 
-@pytest.mark.parametrize(
-    ("kind", "data", "place"),
-    [(*case, place) for case in CASES for place in PLACES[: 3 if case[1] == "arrays" else 2]],
-)
+@pytest.mark.parametrize(("kind", "data", "place"), CASES)
 def test_a_training_goes_on_with_the_same_bits(kind: str, data: str, place: Any, tmp_path: Path) -> None:
     save_freq, end, epochs = place
     with pytest.raises(Killed):
@@ -60,6 +61,13 @@ def test_a_training_goes_on_with_the_same_bits(kind: str, data: str, place: Any,
     rest = resuming.trained(99, data, [keeper(kind, tmp_path, save_freq)])
     assert rest.history.epoch == epochs
     resuming.same_bits(resuming.bits(rest), unbroken(data, save_freq != "epoch"))
+
+
+def test_a_process_that_is_killed_goes_on_with_the_same_bits(tmp_path: Path) -> None:
+    program = ("-m", "tests.files.resuming", str(tmp_path))
+    assert run(*program, "1", "2", "4", ends=-signal.SIGKILL) == ""
+    assert Checkpoints(tmp_path).steps
+    assert run(*program, "99") == resuming.fingerprint(unbroken("arrays", True))
 
 
 def dense(units: int = 4, optimizer: Any = "adam", value: float | None = None) -> Any:
@@ -141,19 +149,23 @@ def test_what_goes_wrong_in_the_background_is_told(tmp_path: Path, monkeypatch: 
     checkpoints = filled(tmp_path, [1.0], save_on_background=True)
     checkpoints.wait()
     orbax = extras.need("orbax.checkpoint", "checkpoint")
-    monkeypatch.setattr(orbax.path.atomicity.AtomicRenameTemporaryPath, "finalize", full)
-    with pytest.raises(OSError, match="No space left"):
-        checkpoints.save(dense(), 1)
-        checkpoints.wait()
+    with monkeypatch.context() as patch:
+        patch.setattr(orbax.path.atomicity.AtomicRenameTemporaryPath, "finalize", full)
+        with pytest.raises(OSError, match="No space left"):
+            checkpoints.save(dense(), 1)
+            checkpoints.wait()
     assert Checkpoints(tmp_path).steps == [0]
+    checkpoints.save(dense(), 1)
+    checkpoints.close()
+    assert sorted(os.listdir(tmp_path)) == ["0", "1"]
 
 
-def run(*arguments: str, **environment: str) -> str:
+def run(*arguments: str, ends: int = 0, **environment: str) -> str:
     with_path = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), **environment}
     done = subprocess.run(
         [sys.executable, *arguments], env=with_path, capture_output=True, text=True, check=False, timeout=120
     )
-    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.returncode == ends, done.stderr[-2000:]
     return done.stdout.strip()
 
 
@@ -256,25 +268,32 @@ def test_another_model_is_refused_and_nothing_changes(tmp_path: Path) -> None:
         Checkpoints(tmp_path).restore(smaller)
 
 
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"epoch": -1}, "does not say at which epoch it stands"),
-        ({"epoch": None}, "does not say at which epoch it stands"),
-        ({"order": None}, "does not describe a training"),
-        ({"random": {"numpy": [], "python": [], "lamella": None}}, "no states of random generators"),
-        ({"callbacks": 3}, "does not describe a training"),
-        ({"digests": {}}, "is broken: KeyError"),
-    ],
-)
-def test_a_place_that_makes_no_sense(change: dict[str, Any], message: str, tmp_path: Path) -> None:
-    x = np.ones((4, 3), "float32")
-    saver = OrbaxCheckpoint(tmp_path, save_freq=1)
-    dense().fit(x, x[:, :1], batch_size=2, verbose=0, callbacks=[saver])
+NONSENSE: list[tuple[dict[str, Any], str]] = [
+    ({"epoch": -1}, "does not say at which epoch it stands"),
+    ({"epoch": None}, "does not say at which epoch it stands"),
+    ({"order": None}, "does not describe a training"),
+    ({"random": {"numpy": [], "python": [], "lamella": None}}, "no states of random generators"),
+    ({"callbacks": 3}, "does not describe a training"),
+    ({"digests": {}}, "is broken: KeyError"),
+]
+
+
+def test_places_that_make_no_sense(tmp_path: Path) -> None:
+    x, model = np.ones((4, 3), "float32"), dense()
+
+    def fit(**arguments: Any) -> None:
+        saver = OrbaxCheckpoint(tmp_path, save_freq=1, **arguments)
+        model.fit(x, x[:, :1], batch_size=2, verbose=0, callbacks=[saver])
+
+    fit()
     place = tmp_path / "2" / "training" / "metadata"
-    place.write_text(json.dumps({**json.loads(place.read_text()), **change}))
-    with pytest.raises(FileFormatError, match=message):
-        dense().fit(x, x[:, :1], batch_size=2, verbose=0, callbacks=[OrbaxCheckpoint(tmp_path, resume=True)])
+    told = json.loads(place.read_text())
+    for change, message in NONSENSE:
+        place.write_text(json.dumps({**told, **change}))
+        with pytest.raises(FileFormatError, match=message):
+            fit(resume=True)
+    place.write_text(json.dumps(told))
+    fit(resume=True)
 
 
 # -- errors that teach ------------------------------------------------------------------------------------------------
@@ -283,10 +302,12 @@ def test_a_place_that_makes_no_sense(change: dict[str, Any], message: str, tmp_p
 def test_mistakes(tmp_path: Path) -> None:
     unbuilt = lamella.Sequential([lamella.layers.Dense(1)])
     some = filled(tmp_path / "some", [1.0, 2.0], best=("loss", "min"))
+    blind = Checkpoints(tmp_path / "some", best=("accuracy", "max"))
     (tmp_path / "empty").mkdir()
     mistakes: list[tuple[Callable[[], Any], type[Exception], str]] = [
         (lambda: Checkpoints(tmp_path / "no").restore(dense()), FileNotFoundError, "There is no folder '.*no'"),
         (lambda: Checkpoints(tmp_path / "empty").restore(dense()), FileNotFoundError, "no whole checkpoint in"),
+        (lambda: blind.restore(dense(), "best"), FileNotFoundError, "no whole checkpoint with such a metric in"),
         (lambda: some.restore(unbuilt), NotBuiltError, "does not know its input's shape"),
         (lambda: some.save(unbuilt, 3, {"loss": 1.0}), NotBuiltError, "does not know its input's shape"),
         (lambda: some.restore(dense(), 7), ArgumentError, "no checkpoint of step 7 in .* There are: 0, 1"),

@@ -90,7 +90,7 @@ class Checkpoints:
         arrays = {part: {name: variable.value for name, variable in named.items()} for part, named in full.items()}
         # What cannot be written is found now, not in the background.
         told = read_json(write_json({**about, "digests": _digests(arrays)}), _ABOUT)
-        items = {part: args.StandardSave(named) for part, named in arrays.items()} | {_ABOUT: args.JsonSave(told)}
+        items = {part: args.PyTreeSave(named) for part, named in arrays.items()} | {_ABOUT: args.JsonSave(told)}
         self.wait()
         self._writer.save(step, args=args.Composite(**items), metrics=measured, force=True)
         if not self.save_on_background:
@@ -106,19 +106,23 @@ class Checkpoints:
 
     def wait(self) -> None:
         """Wait until everything is on the disk; raise what went wrong."""
-        if self._writer is not None:
+        if self._writer is None:
+            return
+        try:
             self._writer.wait_until_finished()
-            if jax.process_index() == 0:
-                shutil.rmtree(os.path.join(self.directory, _DELETED), ignore_errors=True)
+        except BaseException:
+            # It would tell the same again and again.
+            self._writer = None
+            raise
+        if jax.process_index() == 0:
+            shutil.rmtree(os.path.join(self.directory, _DELETED), ignore_errors=True)
 
     def close(self) -> None:
         """Wait, and end what runs in the background; a later call opens the folder again."""
-        try:
-            self.wait()
-        finally:
-            writer, self._writer = self._writer, None
-            if writer is not None:
-                writer.close()
+        self.wait()
+        writer, self._writer = self._writer, None
+        if writer is not None:
+            writer.close()
 
     def __enter__(self) -> Self:
         return self
@@ -145,15 +149,19 @@ class Checkpoints:
             raise ArgumentError(
                 "Nobody said which checkpoint is the best.", mend='Checkpoints(folder, best=("val_loss", "min"))'
             )
-        by_value = {step: self._value(self.metrics(step)) for step in self.steps}
+        reader = self._read()
+        by_value = {step: self._value(self._measured(reader, step)) for step in self.steps}
         known = {step: value for step, value in by_value.items() if math.isfinite(value)}
         choose = min if self.best[1] == "min" else max
         return choose(known, key=lambda step: known[step]) if known else None
 
     def metrics(self, step: int) -> dict[str, float]:
         """Return the metrics that a checkpoint was saved with."""
-        with self._about(self._known(step)):
-            found = self._read().metrics(step) or {}
+        return self._measured(self._read(), self._known(step))
+
+    def _measured(self, reader: Any, step: int) -> dict[str, float]:
+        with self._about(step):
+            found = reader.metrics(step) or {}
             if not isinstance(found, dict) or not all(isinstance(value, int | float) for value in found.values()):
                 raise FileFormatError("The metrics are not numbers by names.")
             return found
@@ -194,7 +202,8 @@ class Checkpoints:
                 state.compare(part, named, declared[part])
             full = {part: named for part, named in parts.items() if named}
             specs = {part: {name: _spec(variable) for name, variable in named.items()} for part, named in full.items()}
-            wanted = {part: args.StandardRestore(named) for part, named in specs.items()}
+            where = self._orbax.checkpoint_utils.construct_restore_args
+            wanted = {part: args.PyTreeRestore(named, restore_args=where(named)) for part, named in specs.items()}
             arrays = reader.restore(step, args=args.Composite(**wanted)) if wanted else {}
             _check_digests({part: arrays[part] for part in full}, declared, told.get("digests"))
         for part, named in full.items():
@@ -207,7 +216,7 @@ class Checkpoints:
             return {}
         if (place / "checkpoint").exists():
             raise FileFormatError(f"{place.name!r} is in a form that Orbax has given up; it is not read.")
-        tree = self._orbax.StandardCheckpointHandler().metadata(place).tree
+        tree = self._orbax.PyTreeCheckpointHandler().metadata(place).tree
         if not isinstance(tree, dict):
             raise FileFormatError(f"{place.name!r} is not a dict of arrays.")
         return {str(name): _as_declared(name, found) for name, found in tree.items()}
@@ -236,8 +245,8 @@ class Checkpoints:
             lightweight_initialize=not writing,
             enable_async_checkpointing=writing and self.save_on_background,
         )
-        # What reads each part is said here, not in the folder.
-        handlers = {part: orbax.StandardCheckpointHandler() for part in _PARTS} | {
+        # What reads each part is said here, not in the folder. Weights are noise to a compressor.
+        handlers = {part: orbax.PyTreeCheckpointHandler(use_compression=False) for part in _PARTS} | {
             _ABOUT: orbax.JsonCheckpointHandler()
         }
         return orbax.CheckpointManager(self.directory, item_handlers=handlers, options=options)
@@ -274,7 +283,8 @@ class Checkpoints:
             best = one_of("step", step or "latest", ("best", "latest")) == "best"
             found = self.best_step if best else self.latest_step
             if found is None:
-                raise FileNotFoundError(f"There is no whole checkpoint in {self.directory!r}.")
+                of = " with such a metric" if best else ""
+                raise FileNotFoundError(f"There is no whole checkpoint{of} in {self.directory!r}.")
             return found
         return self._known(_as_step(step))
 
