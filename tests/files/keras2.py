@@ -183,8 +183,35 @@ def convolved() -> Model:
     return Model(stack("c", *layers), {"c": [kernel]}, STEPS, (STEPS * kernel[:, :, 0]).reshape(4, -1))
 
 
+def pictures() -> Model:
+    """Stacks in a stack around a graph, as tools for pictures wrote them, part of it not trained."""
+    window = {"kernel_size": [3, 3], "strides": [2, 2], "padding": "valid", "data_format": "channels_last", "groups": 1}
+    batch = {"axis": [3], "momentum": 0.999, "epsilon": 0.001, "center": True, "scale": True}
+    inside = [
+        begin("image", 4, 4, 2),
+        layer("ZeroPadding2D", "pad", [to("image")], padding=[[0, 1], [0, 1]], data_format="channels_last"),
+        layer("DepthwiseConv2D", "dw", [to("pad")], **window, depth_multiplier=1, use_bias=False, trainable=False),
+        layer("BatchNormalization", "bn", [to("dw")], **batch),
+        layer("ReLU", "relu", [to("bn")], max_value=6.0, negative_slope=0.0, threshold=0.0),
+    ]
+    mobile = graph("mobile", inside, [end("image")], [end("relu")], "Model")
+    first = stack("first", mobile, layer("GlobalAveragePooling2D", "mean", data_format="channels_last"))
+    last = stack("last", dense("head", 3, activation="softmax", use_bias=False, batch_input_shape=[None, 2]))
+    kernel, gamma, beta, mean, head = drawn(3, 3, 2, 1), drawn(2), drawn(2), drawn(2), drawn(2, 3)
+    variance = DRAW.uniform(0.5, 2, 2).astype("float32")
+    x = DRAW.normal(size=(4, 4, 4, 2)).astype("float32")
+    padded = np.pad(x, ((0, 0), (0, 1), (0, 1), (0, 0)))
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), (1, 2))[:, ::2, ::2]
+    mixed = np.einsum("bijcxy,xyc->bijc", windows, kernel[..., 0])
+    bent = np.clip((mixed - mean) / np.sqrt(variance + 0.001) * gamma + beta, 0, 6)
+    scores = np.exp(bent.mean((1, 2)) @ head)
+    # What is trained stands before what is not.
+    weights = {"first": [gamma, beta, kernel, mean, variance], "last": [head]}
+    return Model(stack("all", first, last), weights, x, scores / scores.sum(-1, keepdims=True))
+
+
 MODELS: dict[str, Callable[[], Model]] = {
-    made.__name__: made for made in (plain, normalized, shared, nested, recurrent, convolved)
+    made.__name__: made for made in (plain, normalized, shared, nested, recurrent, convolved, pictures)
 }
 
 

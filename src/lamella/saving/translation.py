@@ -152,7 +152,7 @@ def _check_activation(name: Any) -> None:
         raise FileFormatError(
             "The config has the activation 'hard_sigmoid' of Keras 2, clip(0.2 * x + 0.5, 0, 1). Today's is another, "
             "clip(x / 6 + 0.5, 0, 1): the model would compute something else.",
-            mend='custom_objects={"hard_sigmoid": lambda x: ops.clip(0.2 * x + 0.5, 0, 1)}',
+            mend='custom_objects={"hard_sigmoid": old}, with `def old(x): return ops.clip(0.2 * x + 0.5, 0, 1)`',
         )
 
 
