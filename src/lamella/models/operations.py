@@ -144,7 +144,6 @@ def _length(value: Any) -> int:
 # How often Python goes round in an operation, where that depends on what it is given: an hour has room in one number.
 _ROUNDS: dict[str, Callable[[dict[str, Any]], Any]] = {
     "Diff": lambda given: 10 * given["n"],
-    "STFT": lambda given: given["fft_length"] // max(1, (given["x"].shape[-1] or 2) - 1),
     "Unstack": lambda given: given["x"].shape[given["axis"]] or 1,
     "MapCoordinates": lambda given: _length(given["coordinates"]),
     **dict.fromkeys(("Scatter", "ScatterUpdate"), lambda given: np.shape(given["indices"])[-1] or 1),

@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from typing import Any, BinaryIO, cast
 
 from lamella.core.config import custom_object_scope, deserialize, serialize, sharing
-from lamella.core.errors import ArgumentError, FileFormatError, LamellaError, NotBuiltError
-from lamella.core.memory import in_words
+from lamella.core.errors import ArgumentError, FileFormatError, LamellaError, NotBuiltError, WeightTooLargeError
+from lamella.core.memory import in_words, within
 from lamella.core.variable import unfilled
 from lamella.layers.layer import Layer
 from lamella.saving.archive import CONFIG, METADATA, Archive, write
@@ -23,6 +23,10 @@ from lamella.training.trainer import Trainer
 _KERAS = "3.15.1"
 # What weights may take beyond what the file holds: small things that a file need not have.
 _SLACK = 1 << 20
+# While layers are built some are declared twice, in fractions and in whole numbers.
+_TIMES = 8
+# What the counts of metrics may take, which no file holds.
+_COUNTS = 1 << 28
 
 
 def save_model(model: Any, filepath: Any, overwrite: bool = True, zipped: bool | None = None, **kwargs: Any) -> None:
@@ -119,6 +123,13 @@ def _opened(filepath: Any) -> Iterator[tuple[BinaryIO, str]]:
         yield cast(BinaryIO, file), path
 
 
+# What code meets that gets something else than it was written for.
+_NONSENSE = (
+    *(LookupError, TypeError, AttributeError, ValueError, ArithmeticError, AssertionError, MemoryError),
+    *(RecursionError, NotImplementedError),
+)
+
+
 @contextmanager
 def _about_file(name: str) -> Iterator[None]:
     """Say of which file an error is, and give one kind of error for what makes no sense at all."""
@@ -127,7 +138,7 @@ def _about_file(name: str) -> Iterator[None]:
     except LamellaError as error:
         error.context = error.context or f"in the file {name!r}"
         raise
-    except (KeyError, IndexError, TypeError, AttributeError, ValueError, RecursionError, OverflowError) as error:
+    except _NONSENSE as error:
         text = str(error)[:300].rstrip(".")
         raise FileFormatError(f"{name!r} does not describe a model: {type(error).__name__}, {text}.") from error
 
@@ -141,19 +152,40 @@ def _loaded(archive: Archive, compile: bool) -> Any:
         raise FileFormatError(f"{CONFIG!r} describes no model.")
     training = config.get("compile_config")
     with archive.weights() as weights:
-        with unfilled():
-            with sharing():
-                model = deserialize(config)
-            if not isinstance(model, Trainer):
-                raise FileFormatError(f"{CONFIG!r} describes {type(model).__name__}, which is no model.")
-            if not cast(Any, model).built and config.get("build_config"):
-                cast(Any, model).build_from_config(config["build_config"])
-        _check_size(model, weights)
+        held = weights.seek(0, os.SEEK_END)
+        weights.seek(0)
+        with unfilled(), _declared(held, _TIMES * held + _SLACK):
+            model = _made(config)
+        _check_size(model, held)
         if compile and training:
-            model.compile_from_config(training, **_own_arguments(metadata))
+            with _declared(held, _COUNTS):
+                model.compile_from_config(training, **_own_arguments(metadata))
         read_weights(model, weights, optimizer=bool(compile and training and model.optimizer is not None))
     _check_filled(model)
     return model
+
+
+def _made(config: dict[str, Any]) -> Any:
+    """Return the model that a config describes, its weights without values."""
+    with sharing():
+        model = deserialize(config)
+    if not isinstance(model, Trainer):
+        raise FileFormatError(f"{CONFIG!r} describes {type(model).__name__}, which is no model.")
+    if not cast(Any, model).built and config.get("build_config"):
+        cast(Any, model).build_from_config(config["build_config"])
+    return model
+
+
+@contextmanager
+def _declared(held: int, most: int) -> Iterator[None]:
+    """Say of weights that go beyond what they may take what the file holds."""
+    try:
+        with within(most):
+            yield
+    except WeightTooLargeError as error:
+        raise FileFormatError(
+            f"The config declares more than the file holds, {in_words(held)}. {error.message}"
+        ) from error
 
 
 def _check_version(metadata: Any) -> None:
@@ -182,15 +214,15 @@ def _check_names(config: Any) -> None:
             name = value.get("name")
             if isinstance(name, str) and (any(sign in name for sign in "/\\\0") or name in (".", "..")):
                 raise FileFormatError(f"{CONFIG!r} has the name {name[:80]!r}, which would be a path.")
+            if isinstance(name, str) and any("\ud800" <= sign <= "\udfff" for sign in name):
+                raise FileFormatError(f"{CONFIG!r} has the name {name[:80]!r}, which holds half a character.")
             stack += value.values()
         elif isinstance(value, list):
             stack += value
 
 
-def _check_size(model: Any, weights: BinaryIO) -> None:
+def _check_size(model: Any, held: int) -> None:
     """Compare what the config says with what the file holds, before memory is taken for any of it."""
-    held = weights.seek(0, os.SEEK_END)
-    weights.seek(0)
     declared = sum(variable.nbytes for variable in model.variables)
     if declared > held + _SLACK:
         largest = max(model.variables, key=lambda variable: variable.nbytes)
