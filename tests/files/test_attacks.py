@@ -20,6 +20,7 @@ import pytest
 
 import lamella
 from lamella.errors import ArgumentError, FileFormatError, LamellaError
+from tests.files import campaign
 
 RAN: list[str] = []
 # What the interpreter tells of a program that reaches beyond itself.
@@ -450,3 +451,9 @@ def test_only_what_the_caller_passed_is_called(parts: dict[str, bytes]) -> None:
     argument("activation", named("evil", "passed"))(config)
     model = lamella.saving.load_model(packed(parts, config), custom_objects={"passed": passed})
     assert RAN.pop() == "passed" and model.get_layer("inside").activation is passed
+
+
+def test_broken_archives_are_refused_or_loaded_right() -> None:
+    """Some of each: in bytes, in what the config says, in the weights; the campaign makes 100,000."""
+    counts = campaign.run(150, 7, "archives")
+    assert set(counts) <= {"refused", "loaded"} and counts["refused"] > 50 and counts["loaded"] > 10

@@ -184,14 +184,14 @@ def _split(known: Known, node: Node) -> tuple[dict[str, Any], list[Any], dict[st
     bound = _signature(known.function).bind(*node.args, **node.kwargs)
     bound.apply_defaults()
     given = bound.arguments
-    config = {name: _plain(known, name, given[name]) for name in known.arguments}
+    config = {name: _plain(known, name, given[name]) for name in known.arguments if name in given}
     args: list[Any] = []
     kwargs: dict[str, Any] = {}
     for name, parameter in bound.signature.parameters.items():
         if parameter.kind is parameter.VAR_POSITIONAL:
             args += given[name]
         elif parameter.kind is parameter.VAR_KEYWORD:
-            kwargs = given[name]
+            kwargs = {key: value for key, value in given[name].items() if key not in known.arguments}
         elif name not in known.arguments:
             args.append(given[name])
     if known.name == "GetItem" and not isinstance(args[1], tuple):
