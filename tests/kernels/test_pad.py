@@ -94,3 +94,10 @@ def test_between_integers() -> None:
     out = kernels.upsample(jnp.asarray([[[[0], [4]]]]), (1, 2), "channels_last", "bilinear")
     assert out.dtype == "float32"
     np.testing.assert_array_equal(out[0, 0, :, 0], [0, 1, 3, 4])
+
+
+def test_many_copies_make_no_large_program() -> None:
+    x = jnp.asarray(np.random.default_rng(0).normal(size=(1, 3, 2)), "float32")
+    np.testing.assert_array_equal(kernels.upsample(x, (100,), "channels_last"), np.repeat(x, 100, axis=1))
+    program = jax.make_jaxpr(lambda x: kernels.upsample(x, (10**6,), "channels_last", "bilinear"))(x)
+    assert len(program.eqns) < 100

@@ -77,3 +77,11 @@ def test_settings_decide_default_dtypes() -> None:
     finally:
         settings.set_floatx("float32")
     assert [x.dtype.name for x in made] == ["float16"] * 4
+
+
+def test_a_window_longer_than_the_signal_is_mirrored_again_and_again() -> None:
+    x = np.arange(5, dtype="float32")
+    for length, signal in ((32, x), (8, x), (4, x), (16, x[:2])):
+        mirrored = np.pad(signal, length // 2, mode="reflect")
+        expected = ops.stft(mirrored, length, 2, length, center=False)
+        assert_same(ops.stft(signal, length, 2, length), expected)

@@ -376,6 +376,7 @@ def test_resolve(y_true, y_pred, kind):
         (lambda: metrics.get(3), ArgumentError, "A metric is a name, a config or a callable, got 3"),
         (lambda: metrics.AUC(curve="ROK"), ArgumentError, "curve must be one of 'roc'"),
         (lambda: metrics.AUC(num_thresholds=1), ArgumentError, "num_thresholds must be at least 2, got 1"),
+        (lambda: metrics.AUC(num_thresholds=10**12), ArgumentError, "num_thresholds is at most 1,000,000, got 10000"),
         (lambda: metrics.AUC(summation_method="sum"), ArgumentError, "summation_method must be one of"),
         (lambda: metrics.Precision(thresholds=[-0.1]), ArgumentError, "thresholds must lie between 0 and 1"),
         (lambda: metrics.PrecisionAtRecall(1.5), ArgumentError, "recall must lie between 0 and 1, got 1.5"),

@@ -49,13 +49,13 @@ def exact(shape: Iterable[Dim | None], *, batched: bool = True) -> tuple[Dim, ..
     return tuple(dims)
 
 
-def shown(dims: Iterable[Dim]) -> Shape:
+def shown(dims: Iterable[Dim | None]) -> Shape:
     """Replace each symbol by None.
 
     >>> shown((BATCH, 10, 5))
     (None, 10, 5)
     """
-    return tuple(None if is_symbolic(dim) else int(dim) for dim in dims)
+    return tuple(None if dim is None or is_symbolic(dim) else int(dim) for dim in dims)
 
 
 def as_shape(value: Any, argument: str = "shape") -> Shape:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import math
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import cache
 from pathlib import Path
 
@@ -14,6 +17,8 @@ import jax.numpy as jnp
 from lamella.core.errors import ArgumentError, WeightTooLargeError
 
 _WORTH_ASKING = 1 << 28
+# The bytes that weights may still take, in a list of one.
+_room: ContextVar[list[int] | None] = ContextVar("lamella_room", default=None)
 
 
 @cache
@@ -84,3 +89,32 @@ def check_fits(name: str, shape: tuple[int, ...], dtype: str) -> None:
     )
     error.shape = shape
     raise error
+
+
+@contextmanager
+def within(most: int) -> Iterator[None]:
+    """Refuse the weight with which those made inside take more than so many bytes, before it takes any.
+
+    >>> with within(400):
+    ...     declare("kernel", (10, 10), "float32")
+    """
+    token = _room.set([most])
+    try:
+        yield
+    finally:
+        _room.reset(token)
+
+
+def declare(name: str, shape: tuple[int, ...], dtype: str) -> None:
+    """Count a weight that is about to be made, where it is said how much all may take."""
+    room = _room.get()
+    if room is None:
+        return
+    needed = math.prod(shape) * jnp.dtype(dtype).itemsize
+    room[0] -= needed
+    if room[0] < 0:
+        error = WeightTooLargeError(
+            f"The weight {name!r} {shape} would take {in_words(needed)}. Nothing was allocated."
+        )
+        error.shape = shape
+        raise error

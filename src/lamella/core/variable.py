@@ -20,7 +20,7 @@ from jax.extend.core import unsafe_am_i_under_a_jit_DO_NOT_USE as _under_jit  # 
 from lamella.core.calls import collecting, present_path
 from lamella.core.dtypes import is_float, standardize_dtype
 from lamella.core.errors import ShapeError, VariableInJitError, did_you_mean
-from lamella.core.memory import check_fits
+from lamella.core.memory import check_fits, declare
 from lamella.core.naming import automatic_name
 from lamella.core.operators import ArrayLike
 from lamella.core.sample import outside_samples
@@ -180,6 +180,7 @@ def _first_value(initializer: Any, shape: Sequence[int] | None, dtype: Any, name
     dims = tuple(int(dim) for dim in shape or ())
     if _abstract.get():
         return jnp.zeros(dims, standardize_dtype(dtype))
+    declare(name, dims, standardize_dtype(dtype))
     if _unfilled.get():
         return jax.ShapeDtypeStruct(dims, standardize_dtype(dtype))
     check_fits(name, dims, standardize_dtype(dtype))

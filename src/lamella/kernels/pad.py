@@ -10,6 +10,8 @@ import jax.numpy as jnp
 from jax import lax
 
 Pairs = Sequence[tuple[int, int]]
+# Beyond this many, copies of the whole array one beside the other are no gain.
+_MOST_COPIES = 64
 
 
 def _first(data_format: str) -> int:
@@ -37,7 +39,7 @@ def upsample(x: Any, size: tuple[int, ...], data_format: str, interpolation: str
     """Spatial axes enlarged: (batch, *spatial, channels) -> (batch, *spatial times size, channels)."""
     first = _first(data_format)
     enlarge = {"nearest": _repeated, "bilinear": _interpolated}.get(interpolation)
-    if enlarge is None:
+    if enlarge is None or max(size) > _MOST_COPIES:
         return upsample_plain(x, size, data_format, interpolation)
     # The last axis first: the later ones then copy longer runs.
     for axis, factor in reversed(list(enumerate(size, first))):

@@ -44,7 +44,7 @@ def graph_config(graph: Graph) -> dict[str, Any]:
         else:
             entry, split = serialize(op), [(list(node.args), node.kwargs) for node in nodes]
         given = [{"args": _mapped(argument, args), "kwargs": _mapped(argument, kwargs)} for args, kwargs in split]
-        # In place: an object that is met again later gets its number into this very entry.
+        # The very entry: it is marked later if its layer is met again.
         entry.update(name=names[id(op)], inbound_nodes=given)
         return entry
 

@@ -144,7 +144,6 @@ def _length(value: Any) -> int:
 # How often Python goes round in an operation, where that depends on what it is given: an hour has room in one number.
 _ROUNDS: dict[str, Callable[[dict[str, Any]], Any]] = {
     "Diff": lambda given: 10 * given["n"],
-    "STFT": lambda given: given["fft_length"] // max(1, (given["x"].shape[-1] or 2) - 1),
     "Unstack": lambda given: given["x"].shape[given["axis"]] or 1,
     "MapCoordinates": lambda given: _length(given["coordinates"]),
     **dict.fromkeys(("Scatter", "ScatterUpdate"), lambda given: np.shape(given["indices"])[-1] or 1),
@@ -185,14 +184,14 @@ def _split(known: Known, node: Node) -> tuple[dict[str, Any], list[Any], dict[st
     bound = _signature(known.function).bind(*node.args, **node.kwargs)
     bound.apply_defaults()
     given = bound.arguments
-    config = {name: _plain(known, name, given[name]) for name in known.arguments}
+    config = {name: _plain(known, name, given[name]) for name in known.arguments if name in given}
     args: list[Any] = []
     kwargs: dict[str, Any] = {}
     for name, parameter in bound.signature.parameters.items():
         if parameter.kind is parameter.VAR_POSITIONAL:
             args += given[name]
         elif parameter.kind is parameter.VAR_KEYWORD:
-            kwargs = given[name]
+            kwargs = {key: value for key, value in given[name].items() if key not in known.arguments}
         elif name not in known.arguments:
             args.append(given[name])
     if known.name == "GetItem" and not isinstance(args[1], tuple):

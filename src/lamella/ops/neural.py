@@ -223,15 +223,10 @@ def batch_normalization(
 
 @op
 def layer_normalization(
-    x: Any,
-    gamma: Any = None,
-    beta: Any = None,
-    axis: Any = -1,
-    epsilon: float | None = None,
-    rms_scaling: bool = False,
+    x: Any, gamma: Any = None, beta: Any = None, axis: Any = -1, epsilon: float | None = None, **kwargs: Any
 ) -> Any:
     """Return x with mean 0 and variance 1 along axes, times gamma, plus beta (Ba et al., 2016)."""
-    if rms_scaling:
+    if kwargs.get("rms_scaling"):
         raise ArgumentError("layer_normalization does not scale by a root mean square.", mend="rms_normalization(x)")
     x = array(x)
     axes = as_axis(axis)

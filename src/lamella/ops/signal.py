@@ -93,6 +93,10 @@ def _mirrored(x: Any, size: int) -> Any:
         last = x.shape[-1] - 1
         places = jnp.abs(jnp.arange(x.shape[-1] + 2 * size) - size)
         return jnp.take(x, last - jnp.abs(last - places), axis=-1)
+    if size >= x.shape[-1] > 1:  # jnp.pad goes once round for each time that the whole axis is mirrored
+        there_and_back = 2 * (x.shape[-1] - 1)
+        places = (jnp.arange(x.shape[-1] + 2 * size) - size) % there_and_back
+        return jnp.take(x, jnp.minimum(places, there_and_back - places), axis=-1)
     return jnp.pad(x, [(0, 0)] * (x.ndim - 1) + [(size, size)], mode="reflect")
 
 

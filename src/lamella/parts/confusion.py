@@ -196,7 +196,13 @@ class Recall(_Share):
         return self._mistakes
 
 
+# A curve is not seen more exactly.
+_MOST_THRESHOLDS = 1_000_000
+
+
 def _spread(number: int) -> list[float]:
+    if number > _MOST_THRESHOLDS:
+        raise ArgumentError(f"num_thresholds is at most {_MOST_THRESHOLDS:,}, got {number!r}.")
     return [i / (number - 1) for i in range(1, number - 1)]
 
 

@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from typing import Any, BinaryIO, cast
 
 from lamella.core.config import custom_object_scope, deserialize, serialize, sharing
-from lamella.core.errors import ArgumentError, FileFormatError, LamellaError, NotBuiltError
-from lamella.core.memory import in_words
+from lamella.core.errors import ArgumentError, FileFormatError, LamellaError, NotBuiltError, WeightTooLargeError
+from lamella.core.memory import in_words, within
 from lamella.core.variable import unfilled
 from lamella.layers.layer import Layer
 from lamella.saving.archive import CONFIG, METADATA, Archive, write
@@ -27,6 +27,10 @@ _KERAS = "3.15.1"
 HDF5 = (".h5", ".hdf5")
 # What weights may take beyond what the file holds: small things that a file need not have.
 _SLACK = 1 << 20
+# While layers are built some are declared twice, in fractions and in whole numbers.
+_TIMES = 8
+# What the counts of metrics may take, which no file holds.
+_COUNTS = 1 << 28
 
 
 def save_model(model: Any, filepath: Any, overwrite: bool = True, zipped: bool | None = None, **kwargs: Any) -> None:
@@ -113,14 +117,22 @@ def load_model(
 
 
 def described(file: BinaryIO, name: str) -> Any:
-    """Return the model that a file describes, without its weights: no memory is taken for them."""
+    """Return the model that a file describes, compiled as it says, without its weights: no memory is taken for them."""
     if _is_hdf5(file):
         with reading(file) as source:
-            return _described_by(description(source).config, "model_config", file.seek(0, os.SEEK_END))
-    archive = Archive(file, name)
-    check_version(read_json(archive.metadata, METADATA))
-    with archive.weights() as weights:
-        return _described_by(read_json(archive.config, CONFIG), CONFIG, weights.seek(0, os.SEEK_END))
+            config, training, _ = description(source)
+            held, own = file.seek(0, os.SEEK_END), {}
+            model = _described_by(config, "model_config", held)
+    else:
+        archive = Archive(file, name)
+        metadata, config = read_json(archive.metadata, METADATA), read_json(archive.config, CONFIG)
+        check_version(metadata)
+        with archive.weights() as weights:
+            held, own = weights.seek(0, os.SEEK_END), _own_arguments(metadata)
+        model = _described_by(config, CONFIG, held)
+        training = config.get("compile_config")
+    _compile(model, training, held, **own)
+    return model
 
 
 @contextmanager
@@ -142,6 +154,13 @@ def _is_hdf5(file: BinaryIO) -> bool:
     return file.read(len(SIGNATURE)) == SIGNATURE
 
 
+# What code meets that gets something else than it was written for.
+_NONSENSE = (
+    *(LookupError, TypeError, AttributeError, ValueError, ArithmeticError, AssertionError, MemoryError),
+    *(RecursionError, NotImplementedError),
+)
+
+
 @contextmanager
 def _about_file(name: str) -> Iterator[None]:
     """Say of which file an error is, and give one kind of error for what makes no sense at all."""
@@ -150,7 +169,7 @@ def _about_file(name: str) -> Iterator[None]:
     except LamellaError as error:
         error.context = error.context or f"in the file {name!r}"
         raise
-    except (KeyError, IndexError, TypeError, AttributeError, ValueError, RecursionError, OverflowError) as error:
+    except _NONSENSE as error:
         text = str(error)[:300].rstrip(".")
         raise FileFormatError(f"{name!r} does not describe a model: {type(error).__name__}, {text}.") from error
 
@@ -163,8 +182,7 @@ def _from_archive(archive: Archive, compile: bool) -> Any:
         held = weights.seek(0, os.SEEK_END)
         model = _described_by(config, CONFIG, held)
         training = config.get("compile_config") if compile else None
-        if training:
-            model.compile_from_config(training, **_own_arguments(metadata))
+        _compile(model, training, held, **_own_arguments(metadata))
         read_weights(model, weights, optimizer=bool(training and model.optimizer is not None))
     _check_filled(model)
     return model
@@ -173,15 +191,16 @@ def _from_archive(archive: Archive, compile: bool) -> Any:
 def _from_hdf5(file: BinaryIO, compile: bool) -> Any:
     with reading(file) as source:
         config, training, old = description(source)
-        model = _described_by(config, "model_config", file.seek(0, os.SEEK_END))
+        held = file.seek(0, os.SEEK_END)
+        model = _described_by(config, "model_config", held)
         if not model.built:
             raise FileFormatError(
                 f"The file does not say for what shape of input the weights of {model.name!r} are.",
                 mend="the model made and built in code, and model.load_weights(path)",
             )
-        if compile and training:
-            model.compile_from_config(training)
-        read_whole(model, source, optimizer=bool(compile and training and model.optimizer is not None), old=old)
+        training = training if compile else None
+        _compile(model, training, held)
+        read_whole(model, source, optimizer=bool(training and model.optimizer is not None), old=old)
     _check_filled(model)
     return model
 
@@ -192,7 +211,7 @@ def _described_by(config: Any, where: str, held: int) -> Any:
         raise FileFormatError(fault)
     if not isinstance(config, dict) or "class_name" not in config:
         raise FileFormatError(f"{where!r} describes no model.")
-    with unfilled():
+    with unfilled(), _declared(held, _TIMES * held + _SLACK):
         with sharing():
             model = deserialize(config)
         if not isinstance(model, Layer) or not isinstance(model, Trainer):
@@ -201,6 +220,24 @@ def _described_by(config: Any, where: str, held: int) -> Any:
             model.build_from_config(config["build_config"])
     _check_size(model, held)
     return model
+
+
+def _compile(model: Any, training: Any, held: int, **own: Any) -> None:
+    if training:
+        with _declared(held, _COUNTS):
+            model.compile_from_config(training, **own)
+
+
+@contextmanager
+def _declared(held: int, most: int) -> Iterator[None]:
+    """Say of weights that go beyond what they may take what the file holds."""
+    try:
+        with within(most):
+            yield
+    except WeightTooLargeError as error:
+        raise FileFormatError(
+            f"The config declares more than the file holds, {in_words(held)}. {error.message}"
+        ) from error
 
 
 def check_version(metadata: Any) -> None:
@@ -222,11 +259,13 @@ def _own_arguments(metadata: dict[str, Any]) -> dict[str, Any]:
 
 
 def names_that_are_paths(config: Any, where: str) -> Iterator[tuple[str, str]]:
-    """Yield the places of names that would be paths: a layer's name is part of the place of its weights."""
+    """Yield the places of names that would be paths, or no text: a layer's name is part of the place of its weights."""
     for place, item in objects_in(config):
         name = item.get("name")
         if isinstance(name, str) and (any(sign in name for sign in "/\\\0") or name in (".", "..")):
             yield place, f"{where!r} has the name {name[:80]!r}, which would be a path."
+        if isinstance(name, str) and any("\ud800" <= sign <= "\udfff" for sign in name):
+            yield place, f"{where!r} has the name {name[:80]!r}, which holds half a character."
 
 
 def _check_size(model: Any, held: int) -> None:
