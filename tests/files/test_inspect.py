@@ -122,6 +122,18 @@ def test_a_wrong_checksum_and_a_file_that_is_cut_off(parts: Parts, path: Path) -
     assert finding["where"] == "the archive" and "does not end as an archive does" in finding["what"]
 
 
+def test_weights_in_several_files(tmp_path: Path) -> None:
+    path = tmp_path / "a.weights.json"
+    model = lamella.Sequential([lamella.Input((30,)), lamella.layers.Dense(10), lamella.layers.Dense(20)])
+    model.save_weights(path, max_shard_size=2e-6)
+    report = inspect(str(path))
+    assert report.findings == [] and [30, 10] in [weight["shape"] for weight in report.weights]
+    assert len(report.weights) == 4
+    path.write_text(path.read_text().replace("a_", "../a_"))
+    (finding,) = inspect(str(path)).findings
+    assert finding["where"] == "the list" and "The list names '../a_" in finding["what"]
+
+
 def test_classes_of_one_s_own_need_not_be_there(path: Path) -> None:
     class Own(lamella.layers.Layer):
         def call(self, inputs: Any) -> Any:

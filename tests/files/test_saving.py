@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 import pytest
 
@@ -48,6 +49,15 @@ def test_arguments_of_compile_that_keras_has_not(tmp_path: Path) -> None:
     arguments = lamella.models.load_model(tmp_path / "a.keras")._trainer.compiled.arguments()
     assert [arguments[n] for n in ("micro_batch", "per_sample_clipnorm", "steps_per_execution")] == [2, 0.5, 3]
     assert not lamella.models.load_model(tmp_path / "a.keras", compile=False).compiled
+
+
+def test_an_optimizer_that_took_no_step_begins_without_a_word(tmp_path: Path) -> None:
+    for library in (lamella, keras):
+        model = library.Sequential([library.Input((8,)), library.layers.Dense(2)])
+        model.compile(library.optimizers.Adam(0.25), "mse")
+        model.save(tmp_path / "a.keras")
+        twin = lamella.models.load_model(tmp_path / "a.keras")
+        assert float(twin.optimizer.learning_rate) == 0.25 and int(twin.optimizer.iterations) == 0
 
 
 def test_files_that_are_open() -> None:

@@ -10,6 +10,8 @@ from lamella.core.errors import FileFormatError
 from lamella.core.variable import Variable
 from lamella.saving.hdf5 import Declared
 
+# Arrays of an optimizer that has taken no step: the number of the step and, where it is no schedule, the rate.
+BEFORE_THE_FIRST_STEP = 2
 # Faults that are told; there may be one for each layer.
 TOLD = 8
 

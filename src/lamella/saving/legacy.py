@@ -10,13 +10,11 @@ from lamella.core.errors import FileFormatError
 from lamella.core.memory import in_words
 from lamella.core.variable import Variable
 from lamella.saving.archive import CONFIG, LIMITS
-from lamella.saving.fitting import difference, report
+from lamella.saving.fitting import BEFORE_THE_FIRST_STEP, difference, report
 from lamella.saving.hdf5 import Source, reading
 from lamella.saving.plain import read_json
 from lamella.saving.translation import model_today, plain_name, training_today
 
-# Arrays of an optimizer that has taken no step: the number of the step and, where it is no schedule, the rate.
-_BEFORE_THE_FIRST_STEP = 2
 _TOP = "top_level_model_weights"
 
 
@@ -79,7 +77,7 @@ def _state(model: Any, source: Source, old: bool) -> list[tuple[Variable, str]]:
     variables, arrays = model.optimizer.variables, _arrays(source, "optimizer_weights")
     if not arrays:
         return []
-    if len(arrays) <= _BEFORE_THE_FIRST_STEP:
+    if len(arrays) <= BEFORE_THE_FIRST_STEP:
         variables = variables[: len(arrays)]
     fault = "its state is in Keras 2's form" if old else _fault(variables, arrays, source)
     if fault:

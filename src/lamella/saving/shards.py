@@ -171,6 +171,10 @@ class _Several(Source):
     def members(self, path: str) -> list[str]:
         return self.in_order({name for source in self._sources for name in source.members(path)})
 
+    def arrays(self) -> Iterator[tuple[str, Declared | FileFormatError]]:
+        for source in self._sources:
+            yield from source.arrays()
+
     def strings(self, path: str, name: str) -> list[str] | None:
         return None
 

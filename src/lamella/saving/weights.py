@@ -14,7 +14,7 @@ from lamella.core.startup import give_back_freed_memory
 from lamella.core.variable import Variable
 from lamella.parts.optimizers import Optimizer
 from lamella.saving import legacy
-from lamella.saving.fitting import difference, report
+from lamella.saving.fitting import BEFORE_THE_FIRST_STEP, difference, report
 from lamella.saving.hdf5 import DEEPEST, MOST_MEMBERS, Sink, Source, Store, reading
 from lamella.saving.walk import things_in, walk
 
@@ -153,9 +153,10 @@ def _state_that_fits(model: Any, source: Source) -> Store | None:
     store = Store(source, _vars("optimizer"))
     if not len(store):
         return None
-    if len(store) != len(optimizer.variables):
+    begun = len(store) > BEFORE_THE_FIRST_STEP
+    if begun and len(store) != len(optimizer.variables):
         optimizer.ensure_built(model.trainable_variables)
-    fault = _differences(optimizer.variables, store)
+    fault = _differences(optimizer.variables if begun else optimizer.variables[: len(store)], store)
     if fault:
         warnings.warn(f"The optimizer {optimizer.name!r} starts anew. It has {fault}.", stacklevel=5)
     return None if fault else store

@@ -22,6 +22,7 @@ from lamella.saving.files import check_version, described, names_that_are_paths
 from lamella.saving.hdf5 import SIGNATURE, Declared, Source, reading
 from lamella.saving.plain import objects_in, read_json
 from lamella.saving.safetensors import declared_in, opened
+from lamella.saving.shards import LIST, reading_shards
 
 # What a graph refers to its tensors by; operations of Keras between layers are looked at when the model is made.
 _TENSOR, _OPERATIONS = "__keras_tensor__", "keras.src.ops."
@@ -69,7 +70,7 @@ class Report:
 
 
 def inspect(path: str, make: bool = False) -> Report:
-    """Look into a .keras file, an HDF5 file or a .safetensors file; nothing is changed and no weight is read.
+    """Look into a .keras, an HDF5, a .safetensors or a .weights.json file; nothing is changed, no weight is read.
 
     Classes of one's own need not be there. With `make` the model is made too, without its weights, which shows what is
     wrong with its arguments and calls.
@@ -90,7 +91,7 @@ def inspect(path: str, make: bool = False) -> Report:
         digest = pool.submit(_digest, path)
         start = file.read(len(SIGNATURE))
         look = _archive if start.startswith(b"PK") else _hdf5 if start == SIGNATURE else _safetensors
-        look(cast(BinaryIO, file), report)
+        (_shards if path.endswith(LIST) else look)(cast(BinaryIO, file), report)
         if make and report.config is not None:
             with report.noting(_MODEL):
                 described(cast(BinaryIO, file), path)
@@ -103,7 +104,7 @@ def _digest(path: str) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-# -- the three forms --------------------------------------------------------------------------------------------
+# -- the forms --------------------------------------------------------------------------------------------------
 
 
 def _archive(file: BinaryIO, report: Report) -> None:
@@ -166,6 +167,12 @@ def _safetensors(file: BinaryIO, report: Report) -> None:
     report.form = "weights (safetensors)"
     with report.noting("the file"), opened(file.name) as tensors:
         report.weights = [_weight(name, declared) for name, declared in declared_in(tensors).items()]
+
+
+def _shards(file: BinaryIO, report: Report) -> None:
+    report.form = "weights of Keras 3 in several files (.weights.json)"
+    with report.noting("the list"), reading_shards(file.name) as source:
+        _arrays(source, "", report)
 
 
 # -- what is in them --------------------------------------------------------------------------------------------

@@ -265,8 +265,8 @@ class Optimizer(Configurable):
             store[str(place)] = variable
 
     def load_own_variables(self, store: Any) -> None:
-        """Take `variables` from `store`, which has arrays by name."""
-        for place, variable in enumerate(self.variables):
+        """Take `variables` from `store`, which has arrays by name: the first ones alone if no step was taken."""
+        for place, variable in enumerate(self.variables[: len(store)]):
             variable.assign(store[str(place)])
 
     @property
