@@ -35,7 +35,10 @@ PLACES: list[tuple[Any, tuple[int, ...], list[int]]] = [
 ]
 CASES = [
     ("orbax", "arrays", PLACES[0]),
-    *(("backup", data, place) for data in resuming.DATA for place in PLACES[: 3 if data == "arrays" else 2]),
+    *(("backup", "arrays", place) for place in PLACES),
+    *(("backup", data, PLACES[1]) for data in resuming.DATA if data != "arrays"),
+    # These remember something from epoch to epoch.
+    *(("backup", data, PLACES[0]) for data in ("a dataset", "endless")),
 ]
 
 
