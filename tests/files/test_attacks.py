@@ -293,7 +293,14 @@ ATTACKS: dict[str, tuple[Callable[[Any], None], str]] = {
     ),
     "code in a model in a model": (inside_models, r"holds the code of a Python lambda"),
     "a helper as a layer": (instead(**HELPER, class_name="Launcher"), r"names 'Launcher' with dict for its arguments"),
-    "a helper under a layer's name": (instead(**HELPER, class_name="Dense"), r"names 'Dense' with dict for"),
+    "a helper under a layer's name": (
+        instead(**HELPER, class_name="Dense"),
+        r"names 'Dense' and, for the same thing, 'attacks>Launcher'",
+    ),
+    "a helper under an activation's name": (
+        argument("activation", {**named("builtins", "relu"), "registered_name": "attacks>launch"}),
+        r"names 'relu' and, for the same thing, 'attacks>launch'",
+    ),
     "a function as a class": (
         instead(module="attacks", class_name="launch", registered_name="attacks>launch", config={"a": 1}),
         r"names 'launch' with dict for its arguments",

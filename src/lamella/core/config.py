@@ -432,15 +432,23 @@ def custom_object(name: str, registered_name: str | None = None) -> Any:
     """Return what a caller passed or registered under this name, or None."""
     custom = _custom.get()
     for table in (custom, _registered):
-        for key in (registered_name, name):
-            if key in table:
-                return table[key]
+        if registered_name in table:
+            return _of_one_name(table[registered_name], name, registered_name)
+        if name in table:
+            return table[name]
     return None
 
 
 def knows(name: str, module: str) -> bool:
     """Tell whether lamella itself has a class of this name in a module."""
     return (module, name) in _known
+
+
+def _of_one_name(found: Any, name: str, registered_name: str) -> Any:
+    """Return what was registered, unless the config calls it by the name of another thing."""
+    if name not in (registered_name, registered_name.rpartition(">")[2], getattr(found, "__name__", name)):
+        raise FileFormatError(f"The config names {name!r} and, for the same thing, {registered_name!r}.")
+    return found
 
 
 def lookup(name: str, registered_name: str | None = None, module: str | None = None) -> Any:
