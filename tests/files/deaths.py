@@ -126,8 +126,6 @@ def _count(folder: Path, die: Callable[[Path, int], None], deaths: int) -> Found
         found.old += after == before
         found.new += after == death
         found.broken += after not in (before, death)
-        # On a machine that is busy the child may be slower than the save above was, or faster.
-        longest *= 1.2 if after == before else 0.9
         before = after if after is not None else before
     return found
 
