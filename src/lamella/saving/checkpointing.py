@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 from lamella.core.errors import ArgumentError, FileTakenError
@@ -73,8 +72,11 @@ class OrbaxCheckpoint(StateKeeper):
 
     def keep(self, epoch: int, batch: int | None, logs: Logs) -> None:
         """Save, unless only the best is wanted and this is not."""
-        if self.save_best_only and not self._is_best(logs):
-            return
+        if self.save_best_only:
+            best = self._watch.improved(logs, self._best, "OrbaxCheckpoint")
+            if best is None:
+                return
+            self._best = best
         step = epoch if batch is None else self._total
         save = self.checkpoints.save_weights if self.save_weights_only else self.checkpoints.save
         save(self.model, step, logs)
@@ -84,18 +86,6 @@ class OrbaxCheckpoint(StateKeeper):
     def _count_batch(self, batch: int, logs: Logs | None = None) -> None:
         self._total += 1
         super()._count_batch(batch, logs)
-
-    def _is_best(self, logs: Logs) -> bool:
-        value = logs.get(self.monitor)
-        if value is None:
-            known = ", ".join(logs)
-            text = f"OrbaxCheckpoint monitors {self.monitor!r}, which is not in the logs: {known}. Nothing is saved."
-            warnings.warn(text, stacklevel=2)
-            return False
-        if self._best is not None and not self._watch.better(value, self._best):
-            return False
-        self._best = value
-        return True
 
     def wait_until_finished(self) -> None:
         """Wait until everything is on the disk; raise what went wrong."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable
 from typing import Any, ClassVar
 
@@ -185,6 +186,16 @@ class Monitor(Callback):
         """Tell whether a value is an improvement."""
         growing = self.mode == "max" or (self.mode == "auto" and _grows(self.monitor))
         return value - self.min_delta > than if growing else value + self.min_delta < than
+
+    def improved(self, logs: Logs, best: float | None, owner: str) -> float | None:
+        """Return the quantity if it is better than the best so far; with a warning for its owner if there is none."""
+        value: float | None = logs.get(self.monitor)
+        if value is None:
+            known = ", ".join(logs)
+            text = f"{owner} monitors {self.monitor!r}, which is not in the logs: {known}. Nothing is saved."
+            warnings.warn(text, stacklevel=3)
+            return None
+        return value if best is None or self.better(value, best) else None
 
 
 class EarlyStopping(Monitor):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 from typing import Any
 
 from lamella.core.errors import ArgumentError
@@ -67,8 +66,11 @@ class ModelCheckpoint(Monitor):
             self._save({"epoch": self._epoch + 1, "batch": batch + 1}, logs or {})
 
     def _save(self, place: dict[str, int], logs: Logs) -> None:
-        if self.save_best_only and not self._is_best(logs):
-            return
+        if self.save_best_only:
+            best = self.improved(logs, self.best, "ModelCheckpoint")
+            if best is None:
+                return
+            self.best = best
         path = self._path(place, logs)
         folder = os.path.dirname(path)
         if folder:
@@ -76,19 +78,6 @@ class ModelCheckpoint(Monitor):
         (self.model.save_weights if self.save_weights_only else self.model.save)(path, overwrite=True)
         if self.verbose:
             print(f"Epoch {place['epoch']}: saved {path}")
-
-    def _is_best(self, logs: Logs) -> bool:
-        """Tell whether the quantity is the best so far, and keep it."""
-        value = logs.get(self.monitor)
-        if value is None:
-            known = ", ".join(logs)
-            text = f"ModelCheckpoint monitors {self.monitor!r}, which is not in the logs: {known}. Nothing is saved."
-            warnings.warn(text, stacklevel=2)
-            return False
-        if self.best is not None and not self.better(value, self.best):
-            return False
-        self.best = value
-        return True
 
     def _path(self, place: dict[str, int], logs: Logs) -> str:
         try:
