@@ -138,6 +138,27 @@ class TestWhatIsWritten:
         ones = np.ones((2, 5, 3), "float32")
         assert program(tmp_path / "m").call([ones, ones]).shape == (2, 5, 3)
 
+    def test_sizes_that_need_not_agree_stay_apart(self, tmp_path: Path) -> None:
+        query, value, key = Input((None, 4)), Input((None, 4)), Input((None, 4))
+        Model([query, value, key], layers.Attention()([query, value, key])).export(tmp_path / "m")
+        few, many = np.ones((2, 3, 4), "float32"), np.ones((2, 5, 4), "float32")
+        assert program(tmp_path / "m").call([few, many, many]).shape == (2, 3, 4)
+
+    @pytest.mark.parametrize(("size", "padding", "least"), [(4, "valid", 4), (9, "valid", 16), (3, "same", 1)])
+    def test_windows_over_sizes_that_vary(
+        self, size: int, padding: str, least: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """Where a window must fit, the size is at least 4, 16 or 64; less is an error of JAX."""
+        model = Sequential([Input((None, 2)), layers.Conv1D(3, size, strides=2, padding=padding)])
+        model.export(tmp_path / "m", verbose=True)
+        assert (f">= {least}." in capsys.readouterr().out) == (least > 1)
+        made = program(tmp_path / "m")
+        for steps in (least, 20):
+            x = np.random.default_rng(0).normal(size=(2, steps, 2)).astype("float32")
+            np.testing.assert_allclose(made.call(x), model.predict(x, verbose=0), rtol=1e-5, atol=1e-6)
+        with pytest.raises(ValueError, match=r"refining shapes|>= 1"):
+            made.call(np.ones((2, least - 1, 2), "float32"))
+
 
 class Late(Model):
     def __init__(self) -> None:

@@ -23,13 +23,19 @@ from tests.files.programs import MODELS, calls
 SAVED: list[Any] = []
 
 
-def convert(fn: Any, polymorphic_shapes: Any, native_serialization_platforms: Any, with_gradient: bool) -> Any:
+def convert(
+    fn: Any,
+    polymorphic_shapes: Any,
+    polymorphic_constraints: Any,
+    native_serialization_platforms: Any,
+    with_gradient: bool,
+) -> Any:
     """As jax2tf does, trace once for shapes as they are written, and call that program with what comes."""
     assert native_serialization_platforms == ("cpu", "cuda", "tpu") and not with_gradient
 
     def call(*args: Any) -> Any:
         args = jax.tree.map(np.asarray, args)
-        specs = jax.export.symbolic_args_specs(args, tuple(polymorphic_shapes))
+        specs = jax.export.symbolic_args_specs(args, tuple(polymorphic_shapes), polymorphic_constraints)
         return jax.export.export(jax.jit(fn), platforms=native_serialization_platforms)(*specs).call(*args)
 
     return call

@@ -34,6 +34,17 @@ def is_symbolic(dim: Dim) -> bool:
     return not isinstance(dim, int) and export.is_symbolic_dim(dim)
 
 
+def bounded(limits: Sequence[str], dims: Iterable[Dim]) -> dict[Dim, Dim]:
+    """Return for each symbol one of its name, in a scope of their own where sizes are known to keep to limits.
+
+    >>> n = symbol("n")
+    >>> bool(bounded(["n >= 4"], [n])[n] > 3)
+    True
+    """
+    scope = export.SymbolicScope(limits)
+    return {dim: export.symbolic_shape(str(dim), scope=scope)[0] for dim in dims}
+
+
 def exact(shape: Iterable[Dim | None], *, batched: bool = True) -> tuple[Dim, ...]:
     """Replace each None by a symbol: the first axis' by the batch, each other by a new one.
 

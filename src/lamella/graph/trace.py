@@ -130,7 +130,7 @@ def _with_concrete_sizes(call: Callable[[list[Any]], Any], pairs: list[Pair]) ->
     for chosen in sizes:
 
         def concrete(spec: Spec | None, chosen: dict[Dim, int] = chosen) -> Spec | None:
-            return spec and Spec(tuple(chosen.get(dim, dim) for dim in spec.shape), spec.dtype)
+            return None if spec is None else Spec(tuple(chosen.get(dim, dim) for dim in spec.shape), spec.dtype)
 
         try:
             answers.append(_evaluate(call, [(concrete(spec), concrete(mask)) for spec, mask in pairs]))  # type: ignore[misc]

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from lamella.kernels.windows import Windows
+from lamella.kernels.windows import Windows, padded
 
 LETTERS = {1: "W", 2: "HW", 3: "DHW"}
 
@@ -16,11 +16,15 @@ LETTERS = {1: "W", 2: "HW", 3: "DHW"}
 def plain(x: Any, kernel: Any, windows: Windows) -> Any:
     """The plain form: (batch, *sizes, channels), (*taps, channels / groups, filters) -> (batch, *outputs, filters)."""
     letters = LETTERS[len(windows.taps)]
+    pads = windows.pads
+    if not all(isinstance(end, int) for ends in pads for end in ends):
+        # A convolution pads by numbers alone.
+        x, pads = padded(x, pads), ((0, 0),) * len(pads)
     return lax.conv_general_dilated(
         x,
         kernel,
         windows.strides,
-        windows.pads,
+        pads,
         rhs_dilation=windows.dilation,
         dimension_numbers=(f"N{letters}C", f"{letters}IO", f"N{letters}C"),
         feature_group_count=windows.groups,

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from itertools import combinations
 from typing import Any
 
 import jax
@@ -12,7 +14,7 @@ from jax.extend.core import jaxprs_in_params
 from lamella.batch.check import check_call
 from lamella.batch.program import trace_program
 from lamella.batch.source import layer_path, origin
-from lamella.core.axes import BATCH, exact, is_symbolic, shown
+from lamella.core.axes import BATCH, bounded, exact, is_symbolic, shown
 from lamella.core.calls import collecting
 from lamella.core.errors import ArgumentError, LamellaError, MixesSamplesError, NotBuiltError, ShapeError, user_line
 from lamella.core.masked import value_of
@@ -25,6 +27,8 @@ from lamella.layers.layer import map_shapes
 from lamella.layers.spec import InputSpec
 from lamella.training.trainer import Trainer
 
+# The least size of what varies after the batch: 1, else so many as a window may need.
+_LEAST = (1, 4, 16, 64)
 _FIXED = "input_signature=[InputSpec(shape=(32, 8))] for batches of 32 alone"
 
 
@@ -37,6 +41,8 @@ class Endpoint:
     arguments: list[Any]
     input_names: list[str]
     output_names: list[str]
+    # What sizes must be, as `jax.export` writes it: "n1 >= 4".
+    limits: tuple[str, ...] = ()
 
     @property
     def specs(self) -> list[Spec]:
@@ -57,8 +63,8 @@ class Endpoint:
         return leaves_of(self.call(*self.structured(list(leaves))))
 
     def checked(self) -> Endpoint:
-        """Return the endpoint, unless it calls back into Python, or mixes the samples of batches of any size."""
-        self.attempt(Endpoint.check_alone)
+        """Return the endpoint for sizes that it has a program for; refuse one that mixes samples, or calls Python."""
+        alone: Endpoint = self.attempt(Endpoint.alone)
         if all(spec.shape[:1] == (BATCH,) for spec in self.specs):
             report = check_call(self.fn, self.arguments, self.name, False)
             if report.verdict == "mixes":
@@ -67,16 +73,17 @@ class Endpoint:
                     f"calls an exported program chooses the batch.\n{report}",
                     mend=_FIXED,
                 )
-        return self
+        return alone
 
-    def check_alone(self) -> None:
-        """Raise an error if the program would call Python functions of this process."""
+    def alone(self) -> Endpoint:
+        """Return the endpoint, unless its program would call Python functions of this process."""
         place = self.find(lambda operation: "callback" in operation or operation == "debug_print")
         if place is not None:
             raise ArgumentError(
                 f"{self.name!r} calls a function of this process, which no other has: {place}.",
                 mend="a `call` without jax.debug.print and jax.pure_callback",
             )
+        return self
 
     def layer(self, nest: tuple[Any, ...]) -> str | None:
         """Return the path of the layer that equations, each inside the one before, belong to."""
@@ -94,26 +101,41 @@ class Endpoint:
         return None
 
     def attempt(self, make: Callable[[Endpoint], Any]) -> Any:
-        """Return `make(self)`; if sizes that are not known must agree, with one for all at the same place."""
+        """Return `make(self)`; if that fails by its sizes, with those alike that must agree, and none too small."""
         try:
             return make(self)
         except Exception as error:
-            alike = self._with_axes_alike()
-            if alike is not None:
-                return alike.attempt(make)
+            by_sizes = not isinstance(error, LamellaError) or isinstance(error, ShapeError)
+            again = by_sizes and not self.limits and not branched_in_python(error)
+            for other in self._narrower() if again else ():
+                with suppress(Exception):
+                    return make(other)
             if isinstance(error, LamellaError):
                 raise
             raise _explained(error, self.name) from error
 
-    def _with_axes_alike(self) -> Endpoint | None:
-        firsts: dict[int, Any] = {}
+    def _narrower(self) -> Iterator[Endpoint]:
+        """Yield the endpoint for fewer sizes: two that vary are one, or all at one place are; then none is small."""
+        places = [
+            (axis, dim) for spec in self.specs for axis, dim in enumerate(spec.shape) if axis and is_symbolic(dim)
+        ]
+        free = list(dict.fromkeys(dim for _, dim in places))
+        first = dict(reversed(places))
+        merged: list[dict[Any, Any]] = [{}, *({b: a} for a, b in combinations(free, 2))]
+        merged += [{dim: first[axis] for axis, dim in places}] if len(free) > 2 else []
+        for least in _LEAST if free else ():
+            for same in merged if least > 1 else merged[1:]:
+                yield self._with_sizes({dim: same.get(dim, dim) for dim in free}, least)
 
-        def alike(spec: Spec) -> Spec:
-            dims = ((firsts.setdefault(a, d) if is_symbolic(d) else d) for a, d in enumerate(spec.shape))
-            return Spec(tuple(dims), spec.dtype)
+    def _with_sizes(self, same: dict[Any, Any], least: int) -> Endpoint:
+        limits = tuple(f"{dim} >= {least}" for dim in dict.fromkeys(same.values())) if least > 1 else ()
+        dims = {BATCH: BATCH, **same}
+        known = bounded(limits, dims.values()) if limits else {dim: dim for dim in dims}
 
-        changed = map_leaves(alike, self.arguments)
-        return None if changed == self.arguments else replace(self, arguments=changed)
+        def changed(spec: Spec) -> Spec:
+            return Spec(tuple(known[dims[dim]] if is_symbolic(dim) else dim for dim in spec.shape), spec.dtype)
+
+        return replace(self, arguments=map_leaves(changed, self.arguments), limits=limits)
 
 
 def endpoint_of(name: str, fn: Callable[..., Any], arguments: list[Any], *names: list[str]) -> Endpoint:

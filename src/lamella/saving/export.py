@@ -9,7 +9,6 @@ from typing import Any
 from lamella.core.axes import describe
 from lamella.core.errors import ArgumentError, did_you_mean
 from lamella.core.settings import say
-from lamella.core.structure import leaves_of
 from lamella.saving.durable import replacing
 from lamella.saving.endpoint import Endpoint, endpoint_of_model
 from lamella.saving.onnx import onnx
@@ -73,8 +72,8 @@ def export_model(
     path = os.fspath(filepath)
     writer(endpoint, path, **kwargs)
     if verbose:
-        inputs = ", ".join(f"{describe(spec.shape)} {spec.dtype}" for spec in leaves_of(endpoint.arguments))
-        say(f"{model.name!r} was written to {path!r}: {inputs}.")
+        takes = [*(f"{describe(spec.shape)} {spec.dtype}" for spec in endpoint.specs), *endpoint.limits]
+        say(f"{model.name!r} was written to {path!r}: {', '.join(takes)}.")
 
 
 def _writer(format: str) -> tuple[Writer, tuple[str, ...]]:

@@ -34,6 +34,7 @@ def write_saved_model(
 
         options = {"native_serialization_platforms": tuple(platforms), "with_gradient": False, **(jax2tf_kwargs or {})}
         shapes = [None, *map_leaves(lambda spec: f"({', '.join(map(str, spec.shape))},)", endpoint.arguments)]
+        options["polymorphic_constraints"] = endpoint.limits
         program = jax2tf.convert(with_weights, polymorphic_shapes=shapes, **options)
         module = tf.Module()
         module.weights = [tf.Variable(v.numpy(), trainable=False, name=v.path.replace("/", "_")) for v in variables]
