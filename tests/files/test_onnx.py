@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -63,6 +64,22 @@ def test_an_input_may_be_an_output(tmp_path: Path) -> None:
     ones = np.ones((3, 2), "float32")
     total, same = session(tmp_path / "m.onnx").run(None, {"a": ones, "b": 2 * ones})
     assert total.sum() == 18 and same.sum() == 6
+
+
+def test_jax_is_afterwards_what_it_was(tmp_path: Path) -> None:
+    """In a process of its own: the converter changes JAX once, when its parts are first loaded."""
+    script = """
+import jax.numpy as jnp
+from lamella import Input, Sequential, layers, ops
+before = dict(vars(jnp))
+model = Sequential([Input((3,)), layers.Lambda(lambda x: ops.cumsum(x, axis=1))])
+for path in "ab":
+    model.export(path, format="onnx")
+assert [name for name in before if before[name] is not getattr(jnp, name)] == []
+print(jnp.cumsum(jnp.ones((1, 3)), 1).tolist())
+"""
+    done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True)
+    assert done.stdout == "[[1.0, 2.0, 3.0]]\n", done.stderr
 
 
 def test_a_fixed_batch_stays_fixed(tmp_path: Path) -> None:

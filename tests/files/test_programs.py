@@ -15,6 +15,7 @@ from lamella import Input, InputSpec, Sequential, layers
 from lamella.core.errors import ArgumentError, FileFormatError, MixesSamplesError
 from lamella.export import ExportArchive, load
 from lamella.saving.programs import _check
+from lamella.saving.stablehlo import sealed
 
 X = np.random.default_rng(0).normal(size=(3, 4)).astype("float32")
 SPEC = jax.ShapeDtypeStruct((4,), "float32")
@@ -94,7 +95,7 @@ def attack(name: str) -> bytes:
     def call(x: Any) -> Any:
         return jax.ffi.ffi_call(name, SPEC, has_side_effect=True)(x, index=np.uint64(5))
 
-    return bytes(jax.export.export(jax.jit(call), disabled_checks=allowed)(SPEC).serialize())
+    return bytes(sealed(jax.export.export(jax.jit(call), disabled_checks=allowed)(SPEC).serialize()))
 
 
 @pytest.mark.parametrize("name", ["xla_ffi_python_cpu_callback", "tpu_custom_call", "my.own call", "lapack_x_ffi2"])
@@ -128,7 +129,14 @@ def test_programs_with_linear_algebra_are_read(tmp_path: Path) -> None:
 
 def test_broken_files_are_named(path: Path) -> None:
     data, zipped = (path / "one").read_bytes(), (path / "all.zip").read_bytes()
-    (path / "one").write_bytes(b"not a program")
+    draw = np.random.default_rng(0)
+    for place in draw.integers(0, len(data), 200):
+        turned = data[:place] + bytes([data[place] ^ 1 << draw.integers(8)]) + data[place + 1 :]
+        for broken in (turned, data[:place]):
+            (path / "one").write_bytes(broken)
+            with pytest.raises(FileFormatError, match=r"'.*one' is no whole program"):
+                load(path / "one")
+    (path / "one").write_bytes(sealed(b"not a program"))
     with pytest.raises(FileFormatError, match="holds no program"):
         load(path / "one")
     (path / "all.zip").write_bytes(zipped[: len(zipped) // 2])

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import re
+import sys
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,7 +29,8 @@ _MEND = 'format="stablehlo", which has every operation of JAX'
 
 def onnx(endpoint: Endpoint, opset_version: int = 23) -> bytes:
     """Return an endpoint as an ONNX model, its inputs and outputs under the names of the layers that make them."""
-    jax2onnx = need("jax2onnx", "onnx")
+    with _restoring():
+        jax2onnx = need("jax2onnx", "onnx")
     need("onnxruntime", "onnx")
 
     def made(endpoint: Endpoint) -> bytes:
@@ -38,7 +41,7 @@ def onnx(endpoint: Endpoint, opset_version: int = 23) -> bytes:
             return endpoint.flat(*leaves)
 
         try:
-            with made_for("readers"), _quiet():
+            with made_for("readers"), _quiet(), _restoring():
                 model = jax2onnx.to_onnx(
                     graph,
                     inputs=[Spec(tuple(map(_size, spec.shape)), spec.dtype) for spec in endpoint.specs],
@@ -70,6 +73,20 @@ def _quiet() -> Iterator[None]:
         yield
     finally:
         logger.setLevel(level)
+
+
+@contextmanager
+def _restoring() -> Iterator[None]:
+    """Put back what the converter leaves changed in JAX: a `jnp.cumsum` of its own, which takes fewer arguments."""
+    spaces = [space for name, space in list(sys.modules.items()) if re.match(r"jax(\.(?!_src)|$)", name)]
+    before = [(space, dict(vars(space))) for space in spaces]
+    try:
+        yield
+    finally:
+        for space, names in before:
+            for name, value in names.items():
+                if vars(space).get(name) is not value:
+                    setattr(space, name, value)
 
 
 def _not_converted(error: Exception, endpoint: Endpoint) -> ArgumentError:

@@ -15,7 +15,7 @@ from lamella.core.errors import ArgumentError, FileFormatError, did_you_mean
 from lamella.core.settings import say
 from lamella.saving.durable import replacing
 from lamella.saving.endpoint import Endpoint, arguments_of, endpoint_of, endpoint_of_model
-from lamella.saving.stablehlo import stablehlo
+from lamella.saving.stablehlo import is_whole, stablehlo
 from lamella.training.trainer import Trainer
 
 _ENDING = ".stablehlo"
@@ -92,8 +92,9 @@ class ExportArchive:
 def load_program(filepath: Any, endpoint: str | None = None) -> Any:
     """Return the `jax.export.Exported` that a file of `export` holds, or the one under this name in an archive.
 
-    `jax.export.deserialize` takes whatever a file says. Here a program that would call into the process, or read and
-    write outside of itself, is refused with FileFormatError; the rest is arithmetic, which may still take long.
+    `jax.export.deserialize` takes whatever a file says. Here a program that was cut off or changed, and one that would
+    call into the process or read and write outside of itself, is refused with FileFormatError; the rest is arithmetic,
+    which may still take long.
     """
     path = Path(filepath)
     data = path.read_bytes()
@@ -101,6 +102,9 @@ def load_program(filepath: Any, endpoint: str | None = None) -> Any:
         data = _entry(path, endpoint)
     elif endpoint is not None:
         raise ArgumentError(f"{str(path)!r} holds one program, without a name.", mend="load(path)")
+    if not is_whole(data):
+        # XLA's reader is native code, which a broken file can bring down.
+        raise FileFormatError(f"{str(path)!r} is no whole program of lamella's: it was cut off, or changed.")
     try:
         program = jax.export.deserialize(bytearray(data))
         text = program.mlir_module()
