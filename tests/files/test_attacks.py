@@ -329,6 +329,10 @@ ATTACKS: dict[str, tuple[Callable[[Any], None], str]] = {
         initializer("Constant", value={"class_name": "__numpy__", "config": {"value": [1], "dtype": "S999999999"}}),
         r"an array that is not of numbers",
     ),
+    "an initializer for a regularizer": (
+        argument("activity_regularizer", {"module": "keras.initializers", "class_name": "RandomUniform", "config": {}}),
+        r"does not describe a model: InconclusiveDimensionOperation",
+    ),
     "half a character": (argument("name", "a\ud800"), r"which holds half a character"),
     "a number for a class": (instead(class_name=3), r"names are text"),
     "one number for two objects": (

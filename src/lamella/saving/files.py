@@ -154,13 +154,6 @@ def _is_hdf5(file: BinaryIO) -> bool:
     return file.read(len(SIGNATURE)) == SIGNATURE
 
 
-# What code meets that gets something else than it was written for.
-_NONSENSE = (
-    *(LookupError, TypeError, AttributeError, ValueError, ArithmeticError, AssertionError, MemoryError),
-    *(RecursionError, NotImplementedError),
-)
-
-
 @contextmanager
 def _about_file(name: str) -> Iterator[None]:
     """Say of which file an error is, and give one kind of error for what makes no sense at all."""
@@ -169,7 +162,10 @@ def _about_file(name: str) -> Iterator[None]:
     except LamellaError as error:
         error.context = error.context or f"in the file {name!r}"
         raise
-    except _NONSENSE as error:
+    except OSError:
+        raise
+    # Code that gets something else than it was written for may stop anywhere.
+    except Exception as error:
         text = str(error)[:300].rstrip(".")
         raise FileFormatError(f"{name!r} does not describe a model: {type(error).__name__}, {text}.") from error
 
