@@ -48,6 +48,7 @@ costs: $(VENV)/.installed-test
 	$(BIN)/python benchmarks/batch.py
 	$(BIN)/python benchmarks/memory.py
 	$(BIN)/python benchmarks/checkpoints.py
+	$(BIN)/python benchmarks/export.py
 	$(BIN)/python -m benchmarks.files
 
 docs: $(VENV)/.installed-test
