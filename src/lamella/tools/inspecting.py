@@ -65,7 +65,10 @@ class Report:
             yield
         except LamellaError as error:
             self.add(where, error.message + (f" Try: {error.mend}" if error.mend else ""))
-        except (KeyError, IndexError, TypeError, AttributeError, ValueError, RecursionError, OverflowError) as error:
+        except OSError:
+            raise
+        # As in loading: code that gets something else than it was written for may stop anywhere.
+        except Exception as error:
             self.add(where, f"It does not describe a model: {type(error).__name__}, {str(error)[:300]}")
 
 
