@@ -105,10 +105,10 @@ def main() -> None:
                 seconds, held = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
                 rounds[way].append((float(seconds), float(held)))
     best = {way: tuple(min(numbers) for numbers in zip(*found, strict=True)) for way, found in rounds.items()}
-    table = Table("", "seconds", "GB at most", "of h5py's writing", "of h5py's reading")
+    table = Table("", "seconds", "GB at most", "beside h5py's writing", "beside h5py's reading")
     for way in WAYS:
         beside = [[mine / base for mine, base in zip(best[way], best[f"h5py {verb}"], strict=True)] for verb in VERBS]
-        ratios = [f"{spent:.2f}x time, {held:.2f}x memory" for spent, held in beside]
+        ratios = [f"{spent:.2f}x, {held:.2f}x" for spent, held in beside]
         table.add_row(way, f"{best[way][0]:.2f}", f"{best[way][1] / 1e9:.2f}", *ratios)
     Console().print(table)
 
