@@ -17,12 +17,12 @@ from lamella.saving import state
 from lamella.saving.durable import replacing
 from lamella.saving.hdf5 import Sink, Source, reading
 from lamella.saving.plain import read_json, write_json
-from lamella.training.callbacks import Callback, Logs
+from lamella.training.callbacks import Logs, Saver
 
 _ABOUT = "training"
 
 
-class StateKeeper(Callback):
+class StateKeeper(Saver):
     """The base of callbacks that save the state of a training, every epoch or every `save_freq` batches.
 
     A subclass writes `keep`, which saves; `find`, which returns what was told of the latest state, or None; and `fill`,
@@ -30,21 +30,10 @@ class StateKeeper(Callback):
     """
 
     called_last = True
-    remembers: tuple[str, ...] = ("_since",)
 
     def __init__(self, save_freq: int | str) -> None:
-        super().__init__()
-        if save_freq != "epoch" and (isinstance(save_freq, bool) or not isinstance(save_freq, int) or save_freq < 1):
-            raise ArgumentError(f"save_freq is 'epoch' or a number of batches, got {save_freq!r}.")
-        self.save_freq = save_freq
-        self._since = 0
+        super().__init__(save_freq)
         self._inside: Any = None
-        if save_freq != "epoch":
-            self.on_train_batch_end = self._count_batch  # type: ignore[method-assign]
-
-    def keep(self, epoch: int, batch: int | None, logs: Logs) -> None:
-        """Save the state, at the end of an epoch or after a batch of it."""
-        raise NotImplementedError
 
     def find(self) -> Any:
         """Return what the latest state says of the training, or None where there is none."""
@@ -68,6 +57,7 @@ class StateKeeper(Callback):
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
         """Go on inside of the epoch."""
+        super().on_epoch_begin(epoch, logs)
         if self._inside is not None:
             told, self._inside = self._inside, None
             self._take(told)
@@ -75,17 +65,6 @@ class StateKeeper(Callback):
     def _take(self, told: Any) -> None:
         self.fill()
         state.take_course(self.model, told)
-
-    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
-        """Save after an epoch."""
-        if self.save_freq == "epoch":
-            self.keep(epoch, None, logs or {})
-
-    def _count_batch(self, batch: int, logs: Logs | None = None) -> None:
-        self._since += 1
-        if self._since >= int(self.save_freq):
-            self._since = 0
-            self.keep(self.model._trainer.training.epoch, batch, logs or {})
 
 
 class BackupAndRestore(StateKeeper):

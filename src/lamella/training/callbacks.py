@@ -198,6 +198,40 @@ class Monitor(Callback):
         return value if best is None or self.better(value, best) else None
 
 
+class Saver(Callback):
+    """The base of callbacks that save every epoch, or every `save_freq` batches; a subclass writes `keep`."""
+
+    remembers: tuple[str, ...] = ("_since",)
+
+    def __init__(self, save_freq: int | str) -> None:
+        super().__init__()
+        if save_freq != "epoch" and (isinstance(save_freq, bool) or not isinstance(save_freq, int) or save_freq < 1):
+            raise ArgumentError(f"save_freq is 'epoch' or a number of batches, got {save_freq!r}.")
+        self.save_freq = save_freq
+        self._epoch = self._since = 0
+        if save_freq != "epoch":
+            self.on_train_batch_end = self._count_batch  # type: ignore[method-assign]
+
+    def keep(self, epoch: int, batch: int | None, logs: Logs) -> None:
+        """Save, at the end of an epoch or after a batch of it."""
+        raise NotImplementedError
+
+    def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
+        """Keep the epoch's number."""
+        self._epoch = epoch
+
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        """Save, if that is due at the end of an epoch."""
+        if self.save_freq == "epoch":
+            self.keep(epoch, None, logs or {})
+
+    def _count_batch(self, batch: int, logs: Logs | None = None) -> None:
+        self._since += 1
+        if self._since >= int(self.save_freq):
+            self._since = 0
+            self.keep(self._epoch, batch, logs or {})
+
+
 class EarlyStopping(Monitor):
     """Stop when a quantity has not improved for `patience` epochs.
 

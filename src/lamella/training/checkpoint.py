@@ -6,18 +6,18 @@ import os
 from typing import Any
 
 from lamella.core.errors import ArgumentError
-from lamella.training.callbacks import Logs, Monitor
+from lamella.training.callbacks import Logs, Monitor, Saver
 
 
-class ModelCheckpoint(Monitor):
+class ModelCheckpoint(Saver):
     """Save the model after each epoch or every `save_freq` batches; with `save_best_only` when it is the best so far.
 
     `filepath` ends in .keras, with `save_weights_only` in .weights.h5; it may name the epoch, the batch and the logs,
     as in "{epoch:02d}-{val_loss:.2f}.keras". Each file takes its place in one step, so that a training that is broken
     off leaves whole files. A quantity must be better than `initial_value_threshold` to begin with.
 
-    >>> ModelCheckpoint("best.keras", monitor="val_accuracy", save_best_only=True).mode
-    'auto'
+    >>> ModelCheckpoint("best.keras", monitor="val_accuracy", save_best_only=True).save_freq
+    'epoch'
     """
 
     remembers = ("best", "_since")
@@ -33,10 +33,11 @@ class ModelCheckpoint(Monitor):
         save_freq: int | str = "epoch",
         initial_value_threshold: float | None = None,
     ) -> None:
-        super().__init__(monitor, mode, 0.0)
+        super().__init__(save_freq)
         self.filepath, self.verbose = os.fspath(filepath), verbose
         self.save_best_only, self.save_weights_only = save_best_only, save_weights_only
-        self.save_freq, self.best = save_freq, initial_value_threshold
+        self.monitor, self.best = monitor, initial_value_threshold
+        self._watch = Monitor(monitor, mode, 0.0)
         ending = ".weights.h5" if save_weights_only else ".keras"
         if not self.filepath.endswith(ending):
             raise ArgumentError(
@@ -44,40 +45,21 @@ class ModelCheckpoint(Monitor):
                 f"{self.filepath!r}.",
                 mend=f'ModelCheckpoint("{{epoch:02d}}{ending}")',
             )
-        if save_freq != "epoch" and (isinstance(save_freq, bool) or not isinstance(save_freq, int) or save_freq < 1):
-            raise ArgumentError(f"save_freq is 'epoch' or a number of batches, got {save_freq!r}.")
-        self._epoch = self._since = 0
-        if save_freq != "epoch":
-            self.on_train_batch_end = self._count_batch  # type: ignore[method-assign]
 
-    def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
-        """Keep the epoch's number, for names."""
-        self._epoch = epoch
-
-    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
-        """Save, if that is due at the end of an epoch."""
-        if self.save_freq == "epoch":
-            self._save({"epoch": epoch + 1}, logs or {})
-
-    def _count_batch(self, batch: int, logs: Logs | None = None) -> None:
-        self._since += 1
-        if self._since >= int(self.save_freq):
-            self._since = 0
-            self._save({"epoch": self._epoch + 1, "batch": batch + 1}, logs or {})
-
-    def _save(self, place: dict[str, int], logs: Logs) -> None:
+    def keep(self, epoch: int, batch: int | None, logs: Logs) -> None:
+        """Save, unless only the best is wanted and this is not."""
         if self.save_best_only:
-            best = self.improved(logs, self.best, "ModelCheckpoint")
+            best = self._watch.improved(logs, self.best, "ModelCheckpoint")
             if best is None:
                 return
             self.best = best
-        path = self._path(place, logs)
+        path = self._path({"epoch": epoch + 1} | ({} if batch is None else {"batch": batch + 1}), logs)
         folder = os.path.dirname(path)
         if folder:
             os.makedirs(folder, exist_ok=True)
         (self.model.save_weights if self.save_weights_only else self.model.save)(path, overwrite=True)
         if self.verbose:
-            print(f"Epoch {place['epoch']}: saved {path}")
+            print(f"Epoch {epoch + 1}: saved {path}")
 
     def _path(self, place: dict[str, int], logs: Logs) -> str:
         try:
