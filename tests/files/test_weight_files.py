@@ -17,7 +17,7 @@ from safetensors.numpy import load_file
 import lamella
 from lamella import Input, Sequential, layers
 from lamella.errors import ArgumentError, FileFormatError, FileTakenError, NotBuiltError
-from lamella.saving.safetensors import named_weights
+from lamella.saving.walk import named_weights
 from tests.files.models import MODELS, stirred
 
 X, Y = np.ones((4, 3), "float32"), np.zeros((4, 2), "float32")

@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from lamella.core.axes import spatial_names
 from lamella.core.errors import ArgumentError
 from lamella.core.seeds import SeedGenerator
-from lamella.core.settings import standardize_data_format
 from lamella.layers.layer import Layer
-from lamella.layers.spec import InputSpec
+from lamella.layers.windows import settle_format
 from lamella.ops import random
 
 
@@ -61,10 +59,9 @@ class SpatialDropout(Dropout):
     rank: ClassVar[int]
 
     def __init__(self, rate: float, data_format: str | None = None, seed: Any = None, **kwargs: Any) -> None:
-        self.data_format = standardize_data_format(data_format)
+        self.data_format = data_format
         super().__init__(rate=rate, seed=seed, **kwargs)
-        self.axis_names = spatial_names(self.rank, self.data_format)
-        self.input_spec = InputSpec(ndim=self.rank + 2)
+        settle_format(self, self.rank)
 
     def _noise_shape(self, shape: tuple[Any, ...]) -> tuple[Any, ...]:
         ones = (1,) * self.rank

@@ -17,11 +17,10 @@ import numpy as np
 
 from lamella.core.errors import FileFormatError
 from lamella.core.extras import need
-from lamella.core.variable import Variable
 from lamella.saving.fitting import difference, report
 from lamella.saving.hdf5 import Declared
 from lamella.saving.plain import read_json
-from lamella.saving.walk import things_in
+from lamella.saving.walk import named_weights
 
 _TYPES: dict[str, np.dtype[Any]] = {
     **{f"F{bits}": np.dtype(f"float{bits}") for bits in (64, 32, 16)},
@@ -30,27 +29,6 @@ _TYPES: dict[str, np.dtype[Any]] = {
     **{f"U{bits}": np.dtype(f"uint{bits}") for bits in (64, 32, 16, 8)},
     "BOOL": np.dtype("bool"),
 }
-
-
-def named_weights(model: Any) -> dict[str, Variable]:
-    """Return a built model's weights by names that are the same in every process.
-
-    >>> from lamella import Input, Sequential, layers
-    >>> list(named_weights(Sequential([Input((2,)), layers.Dense(3), layers.Dense(1, use_bias=False)])))
-    ['layers/dense/kernel', 'layers/dense/bias', 'layers/dense_1/kernel']
-    """
-    named: dict[str, Variable] = {}
-    taken: set[int] = set()
-    for path, thing in things_in(model, states=False):
-        for variable in (v for v in thing._own_variables() if id(v) not in taken):
-            taken.add(id(variable))
-            name = base = f"{path}/{variable.name}" if path else variable.name
-            count = 0
-            while name in named:
-                count += 1
-                name = f"{base}_{count}"
-            named[name] = variable
-    return named
 
 
 def write_safetensors(model: Any, path: Path) -> None:

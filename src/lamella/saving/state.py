@@ -15,8 +15,7 @@ from lamella.core.seeds import SeedGenerator, random_states, set_random_states
 from lamella.core.variable import Variable
 from lamella.saving.fitting import TOLD, difference
 from lamella.saving.hdf5 import Declared
-from lamella.saving.safetensors import named_weights
-from lamella.saving.walk import things_in
+from lamella.saving.walk import named_weights, things_in
 from lamella.training.ongoing import Training
 
 Named = dict[str, Variable]

@@ -10,6 +10,7 @@ from typing import Any
 from lamella.core.errors import ArgumentError, NotBuiltError
 from lamella.core.naming import snake_case
 from lamella.core.seeds import SeedGenerator
+from lamella.core.variable import Variable
 from lamella.layers.heads import MultiHeadAttention
 from lamella.layers.layer import Layer
 from lamella.parts.optimizers import Optimizer
@@ -29,6 +30,27 @@ def things_in(model: Any, states: bool = True) -> list[tuple[str, Any]]:
             mend="an Input as its first layer, or model.build((None, 5)), or call it on data",
         )
     return [(path, thing) for path, thing in walk(model) if states or not isinstance(thing, SeedGenerator)]
+
+
+def named_weights(model: Any) -> dict[str, Variable]:
+    """Return a built model's weights by names that are the same in every process.
+
+    >>> from lamella import Input, Sequential, layers
+    >>> list(named_weights(Sequential([Input((2,)), layers.Dense(3), layers.Dense(1, use_bias=False)])))
+    ['layers/dense/kernel', 'layers/dense/bias', 'layers/dense_1/kernel']
+    """
+    named: dict[str, Variable] = {}
+    taken: set[int] = set()
+    for path, thing in things_in(model, states=False):
+        for variable in (v for v in thing._own_variables() if id(v) not in taken):
+            taken.add(id(variable))
+            name = base = f"{path}/{variable.name}" if path else variable.name
+            count = 0
+            while name in named:
+                count += 1
+                name = f"{base}_{count}"
+            named[name] = variable
+    return named
 
 
 def walk(thing: Any, path: str = "", visited: set[int] | None = None) -> Iterator[tuple[str, Any]]:
